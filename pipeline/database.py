@@ -1,0 +1,71 @@
+"""The connection to Redis or Valkey, opened the way every stage needs it, and the server checked before use."""
+
+from urllib.parse import urlsplit
+
+from redis import ConnectionPool
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError
+from walrus import Database
+
+from pipeline.settings import Settings, SettingsError
+
+SOCKET_TIMEOUT_S = 7.0  # the longest BLOCK (2 s) and five seconds for the server: else blocking reads never return
+
+
+class ServerError(RuntimeError):
+    """A server that must not be used; the message says what to change."""
+
+
+def connect(url: str) -> Database:
+    """A client on its own pool; nothing is sent yet. Raises SettingsError for an address that cannot be one."""
+    try:
+        pool = ConnectionPool.from_url(
+            url, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5.0, health_check_interval=30, protocol=2
+        )
+    except ValueError as error:
+        raise SettingsError(f"REDIS_URL: {error}") from None
+    return Database(connection_pool=pool, script_dir=False)
+
+
+def connect_checked(settings: Settings) -> Database:
+    """Connect and refuse a server that would lose work. Raises ServerError with one line."""
+    url = settings.redis_url.get_secret_value()
+    if not url:
+        raise SettingsError("REDIS_URL: not set (`marketswarm up` sets it for the stages it starts)")
+    database = connect(url)
+    fault = server_fault(database, url)
+    if fault:
+        raise ServerError(fault)
+    return database
+
+
+def server_fault(database: Database, url: str) -> str:
+    """What is wrong with the server, in one line, or an empty string."""
+    try:
+        server = database.info("server")
+        memory = database.info("memory")
+    except RedisConnectionError as error:
+        return f"no Redis at {shown(url)}: {type(error).__name__}"
+    except RedisError as error:
+        return f"Redis at {shown(url)} refuses: {error}"
+    if "valkey_version" in server:
+        if version_of(server["valkey_version"]) < (8,):
+            return f"Valkey {server['valkey_version']} is too old: 8 or later is needed"
+    elif version_of(server["redis_version"]) < (7,):
+        return f"Redis {server['redis_version']} is too old: 7.0 or later is needed"
+    policy = memory["maxmemory_policy"]
+    if policy != "noeviction":
+        return f"maxmemory-policy is {policy}: with it Redis may drop marks and contracts; set it to noeviction"
+    return ""
+
+
+def version_of(text: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in str(text).split(".")[:3] if part.isdigit())
+
+
+def shown(url: str) -> str:
+    """An address without its password, for people to read."""
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return f"unix://{parts.path}"
+    return f"{parts.scheme}://{parts.hostname}:{parts.port or 6379}{parts.path}"

@@ -1,0 +1,162 @@
+"""Every Redis key, one function each. No key name is spelled anywhere else, the Lua scripts included.
+
+Two layouts: ``flat`` (one Redis: names exactly as written here) and ``tagged`` (Redis Cluster: the same names behind
+``{SPX}:``, so that whatever one script touches shares a slot). A namespace keeps a replay apart from what is live.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+STREAM_NOUNS = ("chain_jobs", "chain", "ws", "spot", "dirty", "diff", "commit", "model", "epoch")
+"""Streams of one underlying; in the flat layout all underlyings share each of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    layout: Literal["flat", "tagged"] = "flat"
+    namespace: str = ""
+
+    def _of(self, symbol: str, name: str) -> str:
+        """A key of one underlying that both layouts spell with its tag or without."""
+        tag = f"{{{symbol}}}:" if self.layout == "tagged" else ""
+        return f"{self.namespace}{tag}{name}"
+
+    def _of_epoch(self, epoch: str, name: str) -> str:
+        return self._of(epoch.split(":", 1)[0], f"epoch:{epoch}:{name}")
+
+    def _shared(self, name: str) -> str:
+        """A key that belongs to no underlying; no script that writes an underlying touches it."""
+        return f"{self.namespace}{name}"
+
+    # --- streams ---
+    def stream(self, noun: str, symbol: str) -> str:
+        """The stream of a noun in STREAM_NOUNS that this underlying uses."""
+        if noun not in STREAM_NOUNS:
+            raise KeyError(noun)
+        name = "massive:chain:jobs" if noun == "chain_jobs" else f"massive:{noun}:stream"
+        return self._of(symbol, name)
+
+    def streams(self, noun: str, symbols: tuple[str, ...]) -> list[str]:
+        """The distinct streams of a noun over several underlyings: one when flat, one each when tagged."""
+        return list(dict.fromkeys(self.stream(noun, symbol) for symbol in symbols))
+
+    def dead(self) -> str:
+        """Letters to nobody. In the tagged layout every underlying has its own, in its slot: see dead_of."""
+        return self._shared("massive:dead")
+
+    def dead_of(self, stream: str) -> str:
+        """The dead-letter stream in the slot of a stream key (burial and acknowledgement are one call)."""
+        body = stream.removeprefix(self.namespace)
+        tag = body[: body.index("}:") + 2] if self.layout == "tagged" and body.startswith("{") else ""
+        return f"{self.namespace}{tag}massive:dead"
+
+    # --- chain ---
+    def chain_schedule(self, symbol: str) -> str:
+        return self._of(symbol, "massive:chain:schedule")
+
+    def chain_job(self, symbol: str) -> str:
+        """HASH: the job under way (id, deadline_ms) and the one somebody wants next (wanted, force)."""
+        return self._of(symbol, f"massive:chain:job:{symbol}")
+
+    def chain_snapshot(self, symbol: str, expiration: str, ts: int | str) -> str:
+        return self._of(symbol, f"massive:chain:snapshot:{symbol}:{expiration}:{ts}")
+
+    def subscriptions(self, symbol: str) -> str:
+        return self._of(symbol, f"massive:ws:subscriptions:{symbol}")
+
+    # --- spot and time ---
+    def spot(self, symbol: str) -> str:
+        return self._of(symbol, f"massive:model:spot:{symbol}")
+
+    def spot_trail(self, symbol: str) -> str:
+        return self.spot(symbol) + ":trail"
+
+    def clock(self, symbol: str) -> str:
+        """HASH: newest provider minute of quotes and of spot; documents date themselves by it."""
+        return self._of(symbol, f"massive:clock:{symbol}")
+
+    def sequence(self, symbol: str) -> str:
+        """The number of the last commit of an underlying."""
+        return self._of(symbol, f"massive:commit:seq:{symbol}")
+
+    # --- epochs ---
+    def epoch_active(self, symbol: str) -> str:
+        return self._of(symbol, "epoch:active")
+
+    def epoch_staging(self, symbol: str) -> str:
+        return self._of(symbol, "epoch:staging")
+
+    def epoch_retiring(self, symbol: str) -> str:
+        return self._of(symbol, "epoch:retiring")
+
+    def epoch_dirty(self, symbol: str) -> str:
+        return self._of(symbol, "epoch:dirty")
+
+    def epoch_clean(self, symbol: str) -> str:
+        return self._of(symbol, "epoch:clean")
+
+    def epoch_timeline(self, symbol: str) -> str:
+        return self._of(symbol, f"epoch:timeline:{symbol}")
+
+    def epoch_meta(self, epoch: str) -> str:
+        return self._of(epoch.split(":", 1)[0], f"epoch:meta:{epoch}")
+
+    def contract(self, epoch: str, ticker: str) -> str:
+        return self._of_epoch(epoch, f"contract:{ticker}")
+
+    def geometry(self, epoch: str) -> str:
+        return self._of_epoch(epoch, "geometry")
+
+    def staged(self, epoch: str) -> str:
+        return self._of_epoch(epoch, "staged")
+
+    def dirty_panes(self, epoch: str) -> str:
+        """SET of the panes of an epoch that are marked or being computed."""
+        return self._of_epoch(epoch, "dirty")
+
+    def queued(self, epoch: str) -> str:
+        """HASH pane -> the dirty entry that will compute it and the oldest event behind its marks."""
+        return self._of_epoch(epoch, "queued")
+
+    def dirty(self, epoch: str, pane: str) -> str:
+        return self._of_epoch(epoch, f"dirty:{pane}")
+
+    def lease(self, epoch: str, pane: str) -> str:
+        return self._of_epoch(epoch, f"lease:{pane}")
+
+    def tiles(self, epoch: str, pane: str) -> str:
+        return self._of_epoch(epoch, f"tiles:{pane}")
+
+    # --- models ---
+    def models_dirty(self, symbol: str) -> str:
+        return self._of(symbol, f"massive:models:dirty:{symbol}")
+
+    def models_lease(self, symbol: str) -> str:
+        return self._of(symbol, f"massive:models:lease:{symbol}")
+
+    def models_state(self, symbol: str) -> str:
+        """HASH: epoch and version of each published document, and the diff entry that will publish next."""
+        return self._of(symbol, f"massive:models:state:{symbol}")
+
+    def model(self, name: str, symbol: str) -> str:
+        """A published document. ``gex_calls`` and ``gex_puts`` hang off the net ``gex`` model."""
+        base, _, side = name.partition("_") if name.startswith("gex_") else (name, "", "")
+        return self._of(symbol, f"massive:{base}:model:{symbol}" + (f":{side}" if side else ""))
+
+    # --- keeping ---
+    def analytics(self, source: str, symbol: str = "") -> str:
+        """Counters of a source. A script that counts needs them in its underlying's slot, hence the symbol."""
+        return self._of(symbol, f"massive:{source}:analytics")
+
+    def latency(self, source: str, symbol: str = "") -> str:
+        return self.analytics(source, symbol) + ":latency"
+
+    def workers(self) -> str:
+        return self._shared("massive:workers")
+
+    def leader(self) -> str:
+        return self._shared("massive:keeper:leader")
+
+    def snapshot(self, symbol: str) -> str:
+        """The keeper's last base frame of an underlying: the hydrated state with its sequence."""
+        return self._of(symbol, f"massive:keeper:snapshot:{symbol}")

@@ -1,0 +1,84 @@
+"""Gamma exposure: dollars of delta per 1 % move of the underlying, per contract, by strike and in total.
+
+Values are whole dollars (int64), so that sums over strikes and panes are exact in any order.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from pipeline.models.quotes import MILLS_PER_DOLLAR, Floats, Integers
+
+MISSING_USD = -(2**63)
+"""Gamma, open interest or spot is unknown, or the contract does not exist."""
+
+# A contract above this is not exposure but a broken claim; the bound keeps sums over a thousand panes inside a slot.
+MAX_USD = 10**12
+
+BUCKETS = (("0", 0, 0), ("1", 1, 1), ("2-5", 2, 5), ("6-30", 6, 30), ("31+", 31, 10**9))
+"""Name, first and last day to expiration."""
+
+
+def gex_usd_1pct(gamma: Floats, weight: Floats, multiplier: Floats, spot: float) -> Integers:
+    """s * gamma * weight * multiplier * S^2 * 0.01 with s = +1 calls, -1 puts (sign model ``naive``).
+
+    ``gamma`` float64[S] (shared by call and put) or [2, S]; ``weight`` (open interest, or volume for the volume book)
+    and ``multiplier`` float64[2, S]; NaN anywhere gives MISSING_USD. Returns int64[2, S].
+    """
+    sign = np.array([[1.0], [-1.0]])
+    with np.errstate(all="ignore"):
+        usd = sign * gamma * weight * multiplier * (spot * spot * 0.01)
+        sound = np.abs(usd) < MAX_USD
+    return np.where(sound, np.rint(np.where(sound, usd, 0.0)).astype(np.int64), MISSING_USD)
+
+
+def union_of_strikes(panes: Sequence[Floats]) -> Floats:
+    """All strikes of several panes, ascending, each once."""
+    if not panes:
+        return np.empty(0)
+    mills = np.unique(np.rint(np.concatenate(panes) * MILLS_PER_DOLLAR).astype(np.int64))
+    return mills / MILLS_PER_DOLLAR
+
+
+def net_by_strike(union: Floats, panes: Sequence[tuple[Floats, Integers]]) -> Integers:
+    """Net GEX per strike of ``union`` (float64[U]) over panes given as (strikes float64[S], gex int64[2, S]); int64[U].
+
+    MISSING_USD where no contract at the strike has a value.
+    """
+    mills = np.rint(union * MILLS_PER_DOLLAR).astype(np.int64)
+    net = np.zeros(union.size, dtype=np.int64)
+    known = np.zeros(union.size, dtype=np.bool_)
+    for strikes, gex in panes:
+        at = np.searchsorted(mills, np.rint(strikes * MILLS_PER_DOLLAR).astype(np.int64))
+        present = gex != MISSING_USD
+        net[at] += np.where(present, gex, 0).sum(axis=0)
+        known[at] |= present.any(axis=0)
+    return np.where(known, net, MISSING_USD)
+
+
+def exposure(gexes: Sequence[Integers]) -> dict[str, int | float | None]:
+    """Sums over panes (each int64[2, S]): call, put, net, gross in dollars, and ratio = net / gross.
+
+    All null when no contract has a value; ratio is null when gross is 0.
+    """
+    call = put = 0
+    known = False
+    for gex in gexes:
+        present = gex != MISSING_USD
+        known = known or bool(present.any())
+        sums = np.where(present, gex, 0).sum(axis=1)
+        call, put = call + int(sums[0]), put + int(sums[1])
+    if not known:
+        return {"call": None, "put": None, "net": None, "gross": None, "ratio": None}
+    net, gross = call + put, call - put
+    return {"call": call, "put": put, "net": net, "gross": gross, "ratio": round(net / gross, 6) if gross else None}
+
+
+def summary(panes: Sequence[tuple[int, Integers]]) -> dict[str, object]:
+    """``totals`` and DTE ``buckets`` of panes given as (days to expiration, gex int64[2, S]); keys in a fixed order."""
+    return {
+        "totals": exposure([gex for _, gex in panes]),
+        "buckets": {
+            name: exposure([gex for dte, gex in panes if first <= dte <= last]) for name, first, last in BUCKETS
+        },
+    }

@@ -1,0 +1,133 @@
+"""A pane: one expiration of one settlement root, its geometry, its claimed values and the model made of them."""
+
+import math
+from dataclasses import dataclass
+from datetime import date
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models.expiry import days_to_expiration, expiry_ms, years_to
+from pipeline.models.gex import MISSING_USD, gex_usd_1pct
+from pipeline.models.greeks import black_gamma
+from pipeline.models.quotes import Quotes, read_quotes
+from pipeline.models.strategies import Mills, find_legs, grids
+from pipeline.models.violations import find_violations
+from pipeline.models.volatility import PaneVolatility, pane_volatility
+
+__all__ = ["PaneGeometry", "PaneModel", "PaneValues", "calculate", "expiry_ms"]
+
+
+@dataclass(frozen=True, slots=True)
+class PaneGeometry:
+    """What exists; immutable within an epoch. S strikes (dollars, ascending, the union of both sides), W widths.
+
+    Rows of [2, S] arrays are calls and puts. ``expires_ms`` is the expiry instant where a calendar knows better than
+    expiry_ms(expiration, settlement), as on an early close.
+    """
+
+    pane: str
+    expiration: date
+    root: str
+    settlement: str
+    strikes: NDArray[np.float64]
+    listed: NDArray[np.bool_]
+    multiplier: NDArray[np.float64]
+    widths: NDArray[np.float64]
+    expires_ms: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PaneValues:
+    """What was claimed, float64[2, S] each, NaN = missing; ``spot`` NaN when unknown.
+
+    ``as_of_ms`` is the event time from which time to expiry and DTE are counted; ``rate`` is continuously compounded.
+    """
+
+    bid: NDArray[np.float64]
+    ask: NDArray[np.float64]
+    iv: NDArray[np.float64]
+    gamma: NDArray[np.float64]
+    open_interest: NDArray[np.float64]
+    volume: NDArray[np.float64]
+    spot: float
+    as_of_ms: int
+    rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class PaneModel:
+    """Grids in mills (see strategies), ``gex`` int64[2, S] whole dollars per 1 % by open interest, and the head.
+
+    ``head`` holds JSON-able scalars of the pane in a fixed key order, floats rounded to 6 decimals, None for missing.
+    """
+
+    grids: dict[str, Mills]
+    gex: NDArray[np.int64]
+    head: dict[str, object]
+
+
+def calculate(
+    geometry: PaneGeometry,
+    values: PaneValues,
+    previous: PaneModel | None = None,
+    dirty: NDArray[np.bool_] | None = None,
+) -> PaneModel:
+    """The model of a pane.
+
+    With ``previous`` (a model of the same geometry) and ``dirty`` (bool[2, S], contracts whose quote changed since;
+    all False when only spot or time moved) only tiles with a dirty leg are computed again. Forward, smile, greeks and
+    GEX couple the contracts of the pane and are always recomputed. Both ways give the same bits. Never raises on
+    values; whatever cannot be computed is missing.
+    """
+    quotes = read_quotes(values.bid, values.ask, geometry.listed)
+    legs = find_legs(geometry.strikes, geometry.widths)
+    tiles = grids(quotes, legs, None if previous is None else previous.grids, dirty)
+    expires = geometry.expires_ms
+    if expires is None:
+        expires = expiry_ms(geometry.expiration, geometry.settlement)
+    volatility = pane_volatility(
+        geometry.strikes, quotes, values.iv, values.spot, years_to(expires, values.as_of_ms), values.rate
+    )
+    gamma = black_gamma(values.spot, volatility.forward, geometry.strikes, volatility.v, volatility.discount)
+    weight = np.where(geometry.listed, values.open_interest, np.nan)
+    gex = gex_usd_1pct(gamma, weight, geometry.multiplier, values.spot)
+    return PaneModel(tiles, gex, _head(geometry, values, quotes, tiles, volatility, gex))
+
+
+def _head(
+    geometry: PaneGeometry,
+    values: PaneValues,
+    quotes: Quotes,
+    tiles: dict[str, Mills],
+    volatility: PaneVolatility,
+    gex: NDArray[np.int64],
+) -> dict[str, object]:
+    violations = find_violations(tiles, geometry.strikes, geometry.widths)
+    listed = int(np.count_nonzero(geometry.listed))
+    interest = np.where(geometry.listed & (values.open_interest > 0.0), values.open_interest, 0.0)
+    with np.errstate(all="ignore"):
+        interest_share = float(interest[gex != MISSING_USD].sum() / interest.sum())
+        annualised = volatility.v_atm / math.sqrt(volatility.years) if volatility.years > 0.0 else math.nan
+    return {
+        "expiration": geometry.expiration.isoformat(),
+        "root": geometry.root,
+        "settlement": geometry.settlement,
+        "dte": days_to_expiration(geometry.expiration, values.as_of_ms),
+        "forward": _scalar(volatility.forward),
+        "forward_source": volatility.forward_source,
+        "expected_move": _scalar(values.spot * volatility.v_atm),
+        "atm_iv": _scalar(annualised),
+        "coverage": _scalar(int(np.count_nonzero(quotes.priced)) / listed) if listed else None,
+        "gex_coverage": _scalar(interest_share),
+        "contracts": listed,
+        "missing_quotes": quotes.reasons(),
+        "iv_sources": volatility.sources(),
+        "violation_counts": violations.counts,
+        "violations": violations.worst,
+    }
+
+
+def _scalar(value: float) -> float | None:
+    """Rounded to 6 decimals; None when it is no number. Adding 0 turns a negative zero into zero."""
+    return round(float(value), 6) + 0.0 if math.isfinite(value) else None

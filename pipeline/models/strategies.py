@@ -1,0 +1,124 @@
+"""Strategies: the debit of every tile of a pane, exact to the thousandth of a dollar.
+
+| strategy  | legs at anchor K                            |
+|-----------|---------------------------------------------|
+| single    | +1 K                                        |
+| vertical  | +1 K, -1 K+w (calls) or -1 K-w (puts)       |
+| butterfly | +1 K-w, -2 K, +1 K+w                        |
+
+Legs are carried as integers of half a mill, because a mid may end in half a mill; sums are exact, and are rounded
+once, half to even.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.models.quotes import MILLS_PER_DOLLAR, Booleans, Floats, Integers, Quotes
+
+Mills = NDArray[np.int32]
+Indices = NDArray[np.intp]
+
+MISSING = -(2**31)
+"""A tile whose legs are not all priced."""
+
+SIDES = ("call", "put")
+STRATEGIES = ("butterfly", "vertical", "single")
+PRICINGS = ("mid", "buy", "sell")
+"""First axis of a grid: all legs at mid; what it costs now; what it brings now."""
+
+GRID_KEYS = tuple(f"{strategy}:{side}" for strategy in STRATEGIES for side in SIDES)
+
+
+@dataclass(frozen=True, slots=True)
+class Legs:
+    """Where the legs of every anchor are: positions of K+w and K-w, intp[S, W], S where that strike does not exist."""
+
+    up: Indices
+    down: Indices
+
+
+def find_legs(strikes: Floats, widths: Floats) -> Legs:
+    """Locate K+w and K-w among ``strikes`` (float64[S], ascending), matched exactly in integer thousandths."""
+    anchors = np.rint(strikes * MILLS_PER_DOLLAR).astype(np.int64)
+    offsets = np.rint(widths * MILLS_PER_DOLLAR).astype(np.int64)
+    return Legs(_positions(anchors, anchors[:, None] + offsets), _positions(anchors, anchors[:, None] - offsets))
+
+
+def _positions(anchors: Integers, wanted: Integers) -> Indices:
+    found = np.searchsorted(anchors, wanted)
+    if anchors.size == 0:
+        return found
+    exact = anchors[np.minimum(found, anchors.size - 1)] == wanted
+    return np.where(exact, found, anchors.size)
+
+
+def grids(
+    quotes: Quotes,
+    legs: Legs,
+    previous: dict[str, Mills] | None = None,
+    dirty: Booleans | None = None,
+) -> dict[str, Mills]:
+    """Every tile of a pane: key -> int32 mills, ``single:*`` [3, S], ``vertical:*`` and ``butterfly:*`` [3, S, W].
+
+    With ``previous`` (the grids of the same geometry) and ``dirty`` (bool[2, S], contracts whose quote changed since)
+    only anchors with a dirty leg are computed again; the result is the same integers.
+    """
+    result: dict[str, Mills] = {}
+    strikes = quotes.priced.shape[1]
+    everything = np.arange(strikes)
+    for row, side in enumerate(SIDES):
+        book = _SideBook.of(quotes, row)
+        wing = legs.up if side == "call" else legs.down
+        changed = None if previous is None or dirty is None else np.append(dirty[row], False)
+        for strategy in STRATEGIES:
+            key = f"{strategy}:{side}"
+            if changed is None or previous is None:
+                result[key] = book.tiles(strategy, everything, legs, wing)
+                continue
+            touched = changed[:-1].copy()
+            if strategy != "single":
+                touched |= changed[wing].any(axis=1)
+            if strategy == "butterfly":
+                touched |= changed[legs.up].any(axis=1) | changed[legs.down].any(axis=1)
+            anchors = np.flatnonzero(touched)
+            grid = previous[key].copy()
+            if anchors.size:
+                grid[:, anchors] = book.tiles(strategy, anchors, legs, wing)
+            result[key] = grid
+    return {key: result[key] for key in GRID_KEYS}
+
+
+@dataclass(frozen=True, slots=True)
+class _SideBook:
+    """One side's prices in half-mills, [3, S+1] by pricing; the last column stands for a strike that does not exist."""
+
+    long: Integers
+    short: Integers
+    priced: Booleans
+
+    @classmethod
+    def of(cls, quotes: Quotes, row: int) -> "_SideBook":
+        bid, ask = quotes.bid[row], quotes.ask[row]
+        long = np.zeros((3, bid.size + 1), dtype=np.int64)
+        long[0, :-1], long[1, :-1], long[2, :-1] = bid + ask, 2 * ask, 2 * bid
+        # A short leg is sold at the bid when the tile is bought, and bought back at the ask when it is sold.
+        return cls(long, long[(0, 2, 1), :], np.append(quotes.priced[row], False))
+
+    def tiles(self, strategy: str, anchors: Indices, legs: Legs, wing: Indices) -> Mills:
+        if strategy == "single":
+            return _to_mills(self.long[:, anchors], self.priced[anchors])
+        if strategy == "vertical":
+            far = wing[anchors]
+            debit = self.long[:, anchors, None] - self.short[:, far]
+            return _to_mills(debit, self.priced[anchors, None] & self.priced[far])
+        down, up = legs.down[anchors], legs.up[anchors]
+        debit = self.long[:, down] - 2 * self.short[:, anchors, None] + self.long[:, up]
+        return _to_mills(debit, self.priced[down] & self.priced[anchors, None] & self.priced[up])
+
+
+def _to_mills(half_mills: Integers, priced: Booleans) -> Mills:
+    """Half-mills to mills, half to even in integer arithmetic; MISSING where not priced."""
+    rounded = (half_mills + ((half_mills >> 1) & 1)) >> 1
+    return np.where(priced, rounded, MISSING).astype(np.int32)

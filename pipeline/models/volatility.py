@@ -1,0 +1,160 @@
+"""Volatility: forward, live implied volatility and smile of one pane, from its quotes alone.
+
+Total volatility v = sigma * sqrt(T) is solved at every strike from the out-of-the-money mid and shared with the
+in-the-money twin. Every strike is solved alone with a fixed number of iterations from a start that depends on
+nothing but its own price: bits may not depend on neighbours nor on history.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import erfcx
+
+from pipeline.models.greeks import Greeks, black76, black_gamma, d_one, density
+from pipeline.models.quotes import MILLS_PER_DOLLAR, Floats, Quotes
+
+__all__ = ["IV_SOURCES", "Greeks", "PaneVolatility", "black76", "black_gamma", "pane_volatility", "total_volatility"]
+
+# Codes of ``PaneVolatility.source``: where the volatility of a strike comes from.
+IV_SOURCES = ("mid", "smile", "provider", "missing")
+FROM_MID, FROM_SMILE, FROM_PROVIDER, FROM_NOWHERE = range(4)
+
+FORWARD_STRIKES = 10
+# Where one tick is worth more than this many points of volatility, a mid says more about the tick than the market.
+MAX_POINTS_PER_TICK = 2.0
+MAX_TOTAL_VOLATILITY = 10.0
+ITERATIONS = 8
+
+_SQRT_HALF = math.sqrt(0.5)
+_SQRT_TAU = math.sqrt(2.0 * math.pi)
+_LOG_SQRT_TAU = math.log(_SQRT_TAU)
+_TWO_OVER_SQRT_TAU = 2.0 / _SQRT_TAU
+
+
+@dataclass(frozen=True, slots=True)
+class PaneVolatility:
+    """``v`` float64[S] total volatility (NaN missing), ``source`` int8[S] codes of IV_SOURCES.
+
+    ``forward`` is NaN when unknown; ``forward_source`` is ``parity``, ``spot`` (carried at the rate, for want of a
+    strike quoted on both sides) or ``missing``. ``v_atm`` is v interpolated at the forward, NaN when unknown.
+    """
+
+    years: float
+    discount: float
+    forward: float
+    forward_source: str
+    v: Floats
+    source: NDArray[np.int8]
+    v_atm: float
+
+    def sources(self) -> dict[str, int]:
+        """How many strikes take their volatility from where; every source present, in a fixed order."""
+        counts = np.bincount(self.source, minlength=len(IV_SOURCES))
+        return {name: int(counts[code]) for code, name in enumerate(IV_SOURCES)}
+
+
+def pane_volatility(
+    strikes: Floats, quotes: Quotes, provider_iv: Floats, spot: float, years: float, rate: float
+) -> PaneVolatility:
+    """Volatility of a pane of S strikes. ``provider_iv`` float64[2, S], annualised, NaN or 0 missing.
+
+    Everything is missing without a spot or when ``years`` <= 0. Never raises on values, never returns infinities.
+    """
+    nothing = np.full(strikes.size, np.nan)
+    nowhere = np.full(strikes.size, FROM_NOWHERE, dtype=np.int8)
+    growth = math.exp(min(max(rate * years, -50.0), 50.0)) if math.isfinite(rate * years) else math.nan
+    if not (years > 0.0 and growth > 0.0 and 0.0 < spot < math.inf):
+        return PaneVolatility(years, math.nan, math.nan, "missing", nothing, nowhere, math.nan)
+    mids = quotes.mids()
+    forward, forward_source = _forward(strikes, mids, spot, growth)
+    discount = 1.0 / growth
+    is_put = strikes < forward
+    price = np.where(is_put, mids[1], mids[0])
+    solved = total_volatility(price * growth, forward, strikes)
+    log_moneyness = np.log(strikes / forward)
+    good = np.isfinite(solved)
+    with np.errstate(all="ignore"):
+        dollars_per_point = discount * forward * density(d_one(forward, strikes, solved)) * math.sqrt(years) / 100.0
+        good &= _tick(price, quotes) <= MAX_POINTS_PER_TICK * dollars_per_point
+    if good.any():
+        smile = np.sqrt(np.interp(log_moneyness, log_moneyness[good], np.square(solved[good])))
+        v = np.where(good, solved, smile)
+        source = np.where(good, FROM_MID, FROM_SMILE).astype(np.int8)
+    else:
+        usable = (provider_iv > 0.0) & (provider_iv * math.sqrt(years) <= MAX_TOTAL_VOLATILITY)
+        own = np.where(is_put, usable[1], usable[0])
+        twin = np.where(is_put, usable[0], usable[1])
+        iv = np.where(own == is_put, provider_iv[1], provider_iv[0])
+        v = np.where(own | twin, iv * math.sqrt(years), np.nan)
+        source = np.where(own | twin, FROM_PROVIDER, FROM_NOWHERE).astype(np.int8)
+    known = np.isfinite(v)
+    v_atm = math.sqrt(np.interp(0.0, log_moneyness[known], np.square(v[known]))) if known.any() else math.nan
+    return PaneVolatility(years, discount, forward, forward_source, v, source, v_atm)
+
+
+def _forward(strikes: Floats, mids: Floats, spot: float, growth: float) -> tuple[float, str]:
+    """Median over the ten quoted strikes nearest the spot of K + exp(rT) * (C - P): put-call parity."""
+    parity = strikes + growth * (mids[0] - mids[1])
+    quoted = np.flatnonzero(np.isfinite(parity))
+    nearest = quoted[np.argsort(np.abs(strikes[quoted] - spot), kind="stable")[:FORWARD_STRIKES]]
+    if nearest.size:
+        forward = float(np.median(parity[nearest]))
+        if 0.0 < forward < math.inf:
+            return forward, "parity"
+    return spot * growth, "spot"
+
+
+def _tick(price: Floats, quotes: Quotes) -> Floats:
+    """The least step of a price in dollars: 0.05 below $3 and 0.10 from there, or less where the pane quotes finer."""
+    finest = int(np.gcd.reduce(np.gcd(quotes.bid, quotes.ask), axis=None)) / MILLS_PER_DOLLAR
+    standard = np.where(price < 3.0, 0.05, 0.10)
+    return np.minimum(standard, finest)
+
+
+def total_volatility(price: Floats, forward: float, strikes: Floats) -> Floats:
+    """v at which Black's undiscounted out-of-the-money price (put below F, call from F) is ``price``; float64[S].
+
+    NaN where no volatility gives the price: at or below zero, at or above its bound min(F, K), or v beyond
+    MAX_TOTAL_VOLATILITY. Halley's iteration on the logarithm of the normalised price
+    b(x, v) = price / sqrt(F K), x = -|ln(F/K)|, kept inside a bracket that shrinks (Jaeckel, Let's Be Rational, 2015,
+    for the normalisation and the scaled complementary error function, which keeps far wings from underflowing).
+    """
+    with np.errstate(all="ignore"):
+        x = -np.abs(np.log(forward / strikes))
+        beta = price / np.sqrt(forward * strikes)
+        solvable = (beta > 0.0) & (beta < np.exp(0.5 * x))
+        x = np.where(solvable, x, -0.1)
+        beta = np.where(solvable, beta, 0.01)
+        log_beta = np.log(beta)
+        low = beta * _SQRT_TAU  # b never exceeds v / sqrt(2 pi)
+        high = np.full_like(x, MAX_TOTAL_VOLATILITY)
+        v = _start(x, log_beta, low)
+        for _ in range(ITERATIONS):
+            h, t = x / v, 0.5 * v
+            scaled = erfcx(-_SQRT_HALF * (h + t)) - erfcx(_SQRT_HALF * (t - h))
+            excess = np.log(0.5 * scaled) - 0.5 * (h * h + t * t) - log_beta
+            slope = _TWO_OVER_SQRT_TAU / scaled
+            newton = excess / slope
+            bend = h * h / v - 0.5 * t - slope
+            below = excess < 0.0
+            low = np.where(below, v, low)
+            high = np.where(below, high, v)
+            trial = v - newton / (1.0 - 0.5 * newton * bend)
+            v = np.where((trial >= low) & (trial <= high), trial, 0.5 * (low + high))
+        solvable &= v < 0.999 * MAX_TOTAL_VOLATILITY
+    return np.where(solvable, v, np.nan)
+
+
+def _start(x: Floats, log_beta: Floats, low: Floats) -> Floats:
+    """A first v: from the wing's asymptote below the inflection of the price in v, the inflection above it."""
+    inflection = np.sqrt(-2.0 * x)
+    guess = np.maximum(inflection, low)
+    distance = np.maximum(-x, 1e-12)
+    constant = -log_beta - 2.0 * np.log(distance) - _LOG_SQRT_TAU
+    wing = inflection
+    for _ in range(3):  # b ~ v^3 / (x^2 sqrt(2 pi)) * exp(-x^2 / 2 v^2) for small v
+        exponent = constant + 3.0 * np.log(np.maximum(wing, 1e-12))
+        wing = distance / np.sqrt(2.0 * np.maximum(exponent, 0.25 * distance))
+    return np.where((wing < inflection) & (wing > low), wing, guess)

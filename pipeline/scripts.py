@@ -1,0 +1,80 @@
+"""The Lua scripts of ``lua/``, loaded and called with names, not positions.
+
+A script's header says what its keys and arguments are (``KEYS[1] stream ...``); calls name them, and a call that names
+too few or too many fails before it reaches the server. ``-- @include NAME`` puts ``lua/include/NAME.lua`` in its place,
+so that a rule that several scripts keep is written once. Structured arguments travel as one msgpack blob.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import msgpack
+from redis.commands.core import Script
+from walrus import Database
+
+from pipeline.shipped import shipped
+
+_NAMED = re.compile(r"^(KEYS|ARGV)\[(\d+)\] (\w+)", re.MULTILINE)
+_INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
+
+Argument = str | bytes | int | float | list[Any] | dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One script: its text with the includes in place, and the names of its keys and arguments in order."""
+
+    text: str
+    keys: tuple[str, ...]
+    arguments: tuple[str, ...]
+
+
+@cache
+def sources() -> Mapping[str, Source]:
+    """Every script by name. Raises ValueError for a script that breaks the rules of the folder."""
+    folder = shipped("lua")
+    return {path.stem: _read(path) for path in sorted(folder.glob("*.lua"))}
+
+
+def _read(path: Path) -> Source:
+    text = path.read_text()
+    if not text.startswith("#!lua"):
+        raise ValueError(f"{path.name} does not begin with #!lua: it would run with memory full and across slots")
+    named: dict[str, dict[int, str]] = {"KEYS": {}, "ARGV": {}}
+    for kind, position, name in _NAMED.findall(text):
+        named[kind][int(position)] = name
+    for kind, names in named.items():
+        if sorted(names) != list(range(1, len(names) + 1)):
+            raise ValueError(f"{path.name} does not name each of its {kind} once")
+    text = _INCLUDE.sub(lambda match: (path.parent / "include" / f"{match[1]}.lua").read_text().rstrip(), text)
+    return Source(text, *(tuple(names[i] for i in sorted(names)) for names in named.values()))
+
+
+class Scripts:
+    """The scripts on one connection pool. NOSCRIPT after a server restart is healed by the client library."""
+
+    def __init__(self, database: Database) -> None:
+        self._scripts: dict[str, Script] = {
+            name: database.register_script(source.text) for name, source in sources().items()
+        }
+
+    def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
+        """Run one script. Lists and dicts are packed; what it returns is what its header says, strings as bytes."""
+        source = sources()[name]
+        if keys.keys() != set(source.keys) or arguments.keys() != set(source.arguments):
+            wrong = (keys.keys() ^ set(source.keys)) | (arguments.keys() ^ set(source.arguments))
+            raise TypeError(f"{name}.lua: missing or unknown {', '.join(sorted(wrong))}")
+        return self._scripts[name](
+            [keys[key] for key in source.keys], [_packed(arguments[argument]) for argument in source.arguments]
+        )
+
+
+def _packed(value: Argument) -> str | bytes | int | float:
+    if isinstance(value, list | dict):
+        packed: bytes = msgpack.packb(value, use_bin_type=False)
+        return packed
+    return value

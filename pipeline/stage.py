@@ -1,0 +1,378 @@
+"""The consumer-group runtime. One engine runs every stage that reads a stream.
+
+A stage says which streams it reads and commits batches of entries; everything else is here: own pending first, adaptive
+batches, prefetch, reclaim of dead consumers' entries, bisection of a failing batch, retries with backoff, dead letters,
+and a drain on SIGTERM. Reads are at-least-once; a stage's commit is one Lua call that takes ownership of its entries,
+applies them and acknowledges them, so effects are once.
+"""
+
+import heapq
+import itertools
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import RedisError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+from walrus import Database
+
+from pipeline import metrics
+from pipeline.deadletters import bury
+from pipeline.entry import Entry, id_key
+from pipeline.errors import Gone, NotYet, Poison
+from pipeline.keys import Keys
+from pipeline.logs import Outage, get_log
+from pipeline.scripts import Scripts
+from pipeline.settings import Settings
+
+# What the server says while it cannot serve for reasons that pass: the batch is kept and tried again, uncounted.
+_PASSING = ("OOM", "READONLY", "BUSY ", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF")
+_BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
+
+
+class Stage(Protocol):
+    """What the engine needs of a stage."""
+
+    name: str
+    """Also the name of its consumer group."""
+    reclaim_idle_ms: int
+    """Entries idle for so long are taken from their consumer. Well above the longest commit."""
+    keys: Keys
+    scripts: Scripts
+
+    def streams(self) -> list[str]:
+        """The streams it reads."""
+        ...
+
+    def commit(self, entries: Sequence[Entry], consumer: str) -> None:
+        """Apply a batch of one stream and acknowledge it, in one script call an atomic piece. Or raise: see errors."""
+        ...
+
+
+class Engine:
+    """Runs one stage as one consumer until ``stop`` is set. ``step`` does one turn, for tests that own the order."""
+
+    def __init__(
+        self, stage: Stage, database: Database, settings: Settings, consumer: str, stop: threading.Event | None = None
+    ) -> None:
+        self.stage = stage
+        self.consumer = consumer
+        self.stop = stop or threading.Event()
+        self.on_turn: Callable[[], None] = lambda: None  # the loop came round: health is progress
+        self._database = database
+        self._settings = settings
+        self._streams = stage.streams()
+        self._group = database.consumer_group(stage.name, dict.fromkeys(self._streams, "0"), consumer=consumer)
+        self._log = get_log(stage=stage.name, consumer=consumer)
+        self._outage = Outage(self._log, "redis")
+        self._fetched: queue.Queue[list[Entry]] = queue.Queue(maxsize=1)
+        self._held: set[tuple[str, str]] = set()  # entries in this process's hands: not to be taken up a second time
+        self._lock = threading.Lock()
+        self._read_own = threading.Event()  # after any lost reply an entry may be ours without our knowing
+        self._read_own.set()
+        self._retries: list[tuple[float, int, Entry]] = []
+        self._order = itertools.count()
+        self._cursors = dict.fromkeys(self._streams, "0-0")
+        self._next_reclaim = 0.0
+        self._count = 16
+        self._reader: threading.Thread | None = None
+
+    # --- life ---
+    def run(self) -> None:
+        """Until stop: read, commit, recover. Then finish what was read, hand back the rest, leave the group."""
+        self._ensure_group()
+        self._reader = threading.Thread(target=self._prefetch, name=f"{self.stage.name}-reader", daemon=True)
+        self._reader.start()
+        while not self.stop.is_set():
+            self._turn(self._settings.block_ms / 1000)
+        self._reader.join(timeout=self._settings.block_ms / 1000 + 1)
+        self._drain()
+
+    def step(self) -> int:
+        """One turn without threads: retries that are due, reclaim, one read, its commit. Answers entries handled."""
+        self._ensure_group()
+        entries = self._reclaim() + self._due() + self._read()
+        self._handle(entries)
+        return len(entries)
+
+    def _turn(self, wait_s: float) -> None:
+        self._handle(self._due())
+        self._handle(self._reclaim())
+        try:
+            self._handle(self._fetched.get(timeout=min(wait_s, self._retry_wait_s())))
+        except queue.Empty:
+            pass
+        self.on_turn()
+
+    def _retry_wait_s(self) -> float:
+        return max(0.001, self._retries[0][0] - time.monotonic()) if self._retries else 3600.0
+
+    # --- reading ---
+    def _prefetch(self) -> None:
+        """The reader thread: the next batch is on its way while the script of the last one runs."""
+        while not self.stop.is_set():
+            entries = self._read()
+            while entries:
+                try:
+                    self._fetched.put(entries, timeout=0.2)
+                    break
+                except queue.Full:
+                    if self.stop.is_set():
+                        self._let_go(entries)
+                        self._release(entries)
+                        return
+
+    def _read(self) -> list[Entry]:
+        try:
+            if self._read_own.is_set():
+                entries = self._own_pending()
+                if entries:
+                    return entries
+                self._read_own.clear()
+            reply = self._group.read(count=self._count, block=self._settings.block_ms if self._reader else None)
+        except (RedisError, OSError) as error:
+            self._broke(error)
+            return []
+        self._outage.healed()
+        entries = self._entries(reply or [], fresh=True)
+        read = max((len(rows) for _, rows in reply or []), default=0)
+        if read >= self._count:
+            self._count = min(self._count * 2, self._settings.batch_max)
+        elif read < self._count // 2:
+            self._count = max(16, self._count // 2)
+        return entries
+
+    def _own_pending(self) -> list[Entry]:
+        """What was delivered to this consumer and is not in its hands: replies that were lost on the way."""
+        entries: list[Entry] = []
+        for stream in self._streams:
+            after = "0-0"
+            while rows := self._group.streams[stream].read(count=self._settings.batch_max, last_id=after):
+                after = rows[-1][0].decode()
+                entries += self._entries([(stream.encode(), rows)], fresh=False)
+        return entries
+
+    def _entries(self, reply: Iterable[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]], fresh: bool) -> list[Entry]:
+        entries: list[Entry] = []
+        with self._lock:
+            for stream_key, rows in reply:
+                stream, previous = stream_key.decode(), ""
+                for raw_id, fields in rows:
+                    entry_id = raw_id.decode()
+                    if fields is None:  # trimmed away while pending: the next reclaim counts it as lost
+                        continue
+                    if (stream, entry_id) not in self._held:
+                        self._held.add((stream, entry_id))
+                        entries.append(Entry(stream, entry_id, fields, previous if fresh else ""))
+                    previous = entry_id
+        metrics.ENTRIES.labels(self.stage.name).inc(len(entries))
+        return entries
+
+    def _let_go(self, entries: Iterable[Entry]) -> None:
+        with self._lock:
+            self._held.difference_update((entry.stream, entry.id) for entry in entries)
+
+    # --- recovery ---
+    def _reclaim(self) -> list[Entry]:
+        """Entries of consumers that died, taken over; what the stream no longer holds is counted as lost."""
+        now = time.monotonic()
+        if now < self._next_reclaim:
+            return []
+        self._next_reclaim = now + self.stage.reclaim_idle_ms / 2000
+        taken: list[Entry] = []
+        for stream in self._streams:
+            try:
+                cursor, rows, lost = self._group.streams[stream].autoclaim(
+                    self.consumer, self.stage.reclaim_idle_ms, self._cursors[stream], self._settings.batch_max
+                )
+                self._cursors[stream] = cursor.decode()
+                if lost:
+                    metrics.LOST.labels(self.stage.name).inc(len(lost))
+                    self._log.error("entries were trimmed before they were done", stream=stream, lost=len(lost))
+                entries = self._entries([(stream.encode(), rows)], fresh=False)
+                if entries:
+                    metrics.RECLAIMED.labels(self.stage.name).inc(len(entries))
+                    taken += self._bury_killers(stream, entries)
+            except (RedisError, OSError) as error:
+                self._broke(error)
+                return taken
+        return taken
+
+    def _bury_killers(self, stream: str, entries: list[Entry]) -> list[Entry]:
+        """An entry that was delivered too often without ever being done kills its consumers: isolate it."""
+        low, high = entries[0].id, entries[-1].id
+        deliveries = {
+            row["message_id"].decode(): row["times_delivered"]
+            for row in self._group.streams[stream].pending(low, high, count=10 * len(entries), consumer=self.consumer)
+        }
+        spared = []
+        for entry in entries:
+            count = deliveries.get(entry.id, 1)
+            if count > 2 * self._settings.attempts_max:
+                self._bury(entry, f"delivered {count} times and never done", count)
+            else:
+                spared.append(entry)
+        return spared
+
+    def _broke(self, error: Exception) -> None:
+        """A failing server: say so once, wait a little, put right what can be put right."""
+        self._read_own.set()
+        if isinstance(error, ResponseError) and str(error).startswith("NOGROUP"):
+            metrics.ERRORS.labels(self.stage.name, "nogroup").inc()
+            self._outage.broke("the consumer group is gone; it is made again from the start of the stream")
+            self._ensure_group()
+        else:
+            metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
+            self._outage.broke(f"{type(error).__name__}: {error}")
+        self.stop.wait(0.1 + random.random() * 0.2)
+
+    def _ensure_group(self) -> None:
+        for backoff in (*_BACKOFF_S, *itertools.repeat(_BACKOFF_S[-1])):
+            try:
+                self._group.create(ensure_keys_exist=False, mkstream=True)
+                return
+            except (RedisError, OSError) as error:
+                self._outage.broke(f"{type(error).__name__}: {error}")
+                if self.stop.wait(backoff):
+                    return
+
+    # --- committing ---
+    def _handle(self, entries: Sequence[Entry]) -> None:
+        by_stream: dict[str, list[Entry]] = {}
+        for entry in entries:
+            by_stream.setdefault(entry.stream, []).append(entry)
+        for batch in by_stream.values():
+            batch.sort(key=lambda entry: id_key(entry.id))
+            self._commit(batch)
+
+    def _commit(self, entries: list[Entry]) -> None:
+        """Commit a batch, whatever it takes: every entry ends committed, gone, waiting for its retry, or buried."""
+        backoff = iter((*_BACKOFF_S, *itertools.repeat(_BACKOFF_S[-1])))
+        while entries:
+            started = time.perf_counter()
+            try:
+                self.stage.commit(entries, self.consumer)
+            except Gone as gone:
+                done = [entry for entry in entries if entry.id not in gone.left]
+                entries = [entry for entry in entries if entry.id in gone.left]
+                metrics.GONE.labels(self.stage.name).inc(len(done))
+                self._let_go(done)
+                continue
+            except Poison as poison:
+                for entry in entries:
+                    if entry.id in poison.reasons:
+                        self._bury(entry, poison.reasons[entry.id], 1)
+                entries = [entry for entry in entries if entry.id not in poison.reasons]
+                continue
+            except NotYet as wait:
+                self._retry_later(entries, wait.delay_s)
+                return
+            except (RedisConnectionError, RedisTimeoutError, OSError) as error:
+                self._read_own.set()
+                if not self._wait_out(error, next(backoff)):
+                    return
+                continue
+            except ResponseError as error:
+                if str(error).startswith("NOGROUP"):
+                    self._broke(error)
+                    self._let_go(entries)
+                    return
+                if str(error).startswith(_PASSING):
+                    if not self._wait_out(error, next(backoff)):
+                        return
+                    continue
+                self._isolate(entries, error)
+                return
+            except Exception as error:  # a poisoned entry must not stop the stage, whatever it makes the code do
+                self._isolate(entries, error)
+                return
+            metrics.BATCH_SECONDS.labels(self.stage.name).observe(time.perf_counter() - started)
+            metrics.BATCH_ENTRIES.labels(self.stage.name).observe(len(entries))
+            metrics.COMMITTED.labels(self.stage.name).inc(len(entries))
+            self._outage.healed()
+            self._let_go(entries)
+            return
+
+    def _wait_out(self, error: Exception, backoff_s: float) -> bool:
+        metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
+        self._outage.broke(f"{type(error).__name__}: {error}")
+        return not self.stop.wait(backoff_s * (0.5 + random.random()))
+
+    def _isolate(self, entries: list[Entry], error: Exception) -> None:
+        """Bisect a failing batch until the entry that fails stands alone; that one is retried, then buried."""
+        metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
+        if len(entries) > 1:
+            middle = len(entries) // 2
+            self._commit(entries[:middle])
+            self._commit(entries[middle:])
+            return
+        entry = entries[0]
+        attempts = entry.deliveries
+        if attempts >= self._settings.attempts_max:
+            self._bury(entry, f"{type(error).__name__}: {error}", attempts)
+            return
+        metrics.RETRIES.labels(self.stage.name).inc()
+        again = Entry(entry.stream, entry.id, entry.fields, "", attempts + 1)
+        self._retry_later([again], min(0.1 * 2**attempts, 5.0))
+
+    def _retry_later(self, entries: Iterable[Entry], delay_s: float) -> None:
+        due = time.monotonic() + delay_s * (0.75 + random.random() / 2)
+        for entry in entries:
+            heapq.heappush(self._retries, (due, next(self._order), entry))
+
+    def _due(self) -> list[Entry]:
+        now, due = time.monotonic(), []
+        while self._retries and self._retries[0][0] <= now:
+            due.append(heapq.heappop(self._retries)[2])
+        return due
+
+    def _bury(self, entry: Entry, reason: str, attempts: int) -> None:
+        """Entry and acknowledgement move to the dead letters in one call."""
+        metrics.DEAD.labels(self.stage.name).inc()
+        self._log.error("entry buried", stream=entry.stream, entry=entry.id, reason=reason, attempts=attempts)
+        for backoff in (*_BACKOFF_S, *itertools.repeat(_BACKOFF_S[-1])):
+            try:
+                bury(self.stage.scripts, self.stage.keys, self.stage.name, self.consumer, entry, reason, attempts)
+                self._let_go([entry])
+                return
+            except (RedisError, OSError) as error:
+                if not self._wait_out(error, backoff):
+                    return
+
+    # --- leaving ---
+    def _drain(self) -> None:
+        """Finish what was read, then hand back the rest so that the next sweep takes it at once, and leave."""
+        deadline = time.monotonic() + self._settings.drain_s
+        while time.monotonic() < deadline:
+            try:
+                self._handle(self._fetched.get_nowait())
+            except queue.Empty:
+                break
+        try:
+            self._release([entry for _, _, entry in self._retries])
+            for stream in self._streams:
+                self.stage.scripts.run(
+                    "leave", {"stream": stream}, {"group": self.stage.name, "consumer": self.consumer}
+                )
+        except (RedisError, OSError) as error:
+            self._log.warning("left without saying so; the keeper will notice", why=f"{type(error).__name__}: {error}")
+        self._log.info("drained")
+
+    def _release(self, entries: Sequence[Entry]) -> None:
+        for entry in entries:
+            self.stage.scripts.run(
+                "release", {"stream": entry.stream},
+                {"group": self.stage.name, "consumer": self.consumer, "entry": entry.id},
+            )
+
+
+def _reason(error: Exception) -> str:
+    """A short, bounded name for a metric's label."""
+    if isinstance(error, ResponseError):
+        code = str(error).split(" ", 1)[0].rstrip(":").lower()
+        return code if code.isalpha() and len(code) <= 12 else "response"
+    return type(error).__name__.lower()
