@@ -1,0 +1,367 @@
+"""Layout: where everything is in a published document.
+
+A document is laid out once per epoch: constants (strikes, widths, names) are text that never moves, and what changes
+lives in slots of fixed width. The stored JSON string can then be patched in place and is exactly current at every
+version, at a cost of what changed and not of the size of the model.
+
+    {<header slot>,<constants>{"<pane>":{<head slot>,<constants><cells>},...}}
+
+A *cell* is one number; a *block* is one pane (or the one body of a document without panes): an optional head slot and
+named arrays of cells, contiguous in the document. Cells of a block are numbered in the order of their bytes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import orjson
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+
+from pipeline.models.quotes import Integers
+from pipeline.models.slots import Text, decode, encode
+
+HEADER_BYTES = 1024
+
+# The document's own fields that every diff carries. ``schema`` is the document's; a diff has another.
+HEADER_FIELDS = ("symbol", "epoch", "version", "ts", "as_of", "spot", "status", "coverage")
+
+# Changed cells nearer than this are written as one patch: a command costs more than a few spare bytes.
+MERGE_BYTES = 64
+
+Header = Mapping[str, Any]
+Head = Mapping[str, Any]
+Patch = tuple[int, bytes]
+Arrays = Mapping[tuple[str, str], NDArray[np.integer[Any]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """How a layout writes its cells: characters, decimals, and the integer that stands for null."""
+
+    width: int
+    decimals: int
+    missing: int
+
+    def json(self, value: int) -> int | float | None:
+        """A cell's integer as the number the document shows."""
+        if value == self.missing:
+            return None
+        # An integer over a power of ten is correctly rounded, hence the float a parser makes of the slot's text.
+        return value / 10**self.decimals if self.decimals else value
+
+
+@dataclass(frozen=True, slots=True)
+class ArraySlots:
+    """A named array: its cells are ``first`` to ``first + size`` of its block, in C order of ``shape``."""
+
+    name: str
+    first: int
+    shape: tuple[int, ...]
+    keys: tuple[str, ...] | None = None
+
+    @property
+    def size(self) -> int:
+        return int(np.prod(self.shape))
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A pane's bytes. Positions of the head and of cells count from the block's ``offset`` in the document."""
+
+    name: str
+    offset: int
+    length: int
+    head: tuple[int, int] | None
+    arrays: tuple[ArraySlots, ...]
+    cells: NDArray[np.intp]
+
+
+@dataclass(frozen=True, slots=True)
+class Diff:
+    """What one publication changes.
+
+    ``payload`` is the message for clients; ``patches`` are (offset, bytes) of the document, ascending, the header's
+    first; ``cells`` counts changed numbers; ``changed`` says whether anything beyond the header did.
+    """
+
+    payload: dict[str, Any]
+    patches: list[Patch]
+    cells: int
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Positions and constants of one document in one epoch. Build one with the functions of ``documents``."""
+
+    schema: str
+    symbol: str
+    epoch: str
+    number: Number
+    blocks: dict[str, Block]
+    template: bytes = field(repr=False)
+    # Lists of a head that may lose their tail when the head would overflow its slot.
+    shortened: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Length of the document in bytes, the same at every version."""
+        return len(self.template)
+
+    def block(self, pane: str) -> tuple[int, int]:
+        """(offset, length) of a pane's bytes in the document. Raises KeyError for a pane of another epoch."""
+        block = self.blocks[pane]
+        return block.offset, block.length
+
+    def render(self, header: Header, heads: Mapping[str, Head], arrays: Arrays) -> bytes:
+        """The whole document. Wants the head and every array of every pane; ignores what it does not lay out.
+
+        Raises KeyError naming what is absent, OverflowError for what does not fit, ValueError for a wrong size.
+        """
+        document = bytearray(self.template)
+        for offset, text in [self.header_patch(header), *self.head_patches(heads, self.blocks)]:
+            document[offset : offset + len(text)] = text
+        bytes_view = np.frombuffer(document, dtype=np.uint8)
+        for block in self.blocks.values():
+            region = bytes_view[block.offset : block.offset + block.length]
+            self._write(region, block.cells, self._cells(block, arrays))
+        return bytes(document)
+
+    def read_arrays(self, block_bytes: bytes, pane: str) -> dict[tuple[str, str], Integers]:
+        """A pane's arrays from the bytes of its block: (pane, name) -> int64 in the array's shape."""
+        block = self.blocks[pane]
+        if len(block_bytes) != block.length:
+            raise ValueError(f"{pane}: {len(block_bytes)} bytes where its block has {block.length}")
+        if block.cells.size == 0:
+            return {(pane, array.name): np.empty(array.shape, dtype=np.int64) for array in block.arrays}
+        text = sliding_window_view(np.frombuffer(block_bytes, dtype=np.uint8), self.number.width)[block.cells]
+        cells = decode(text, self.number.decimals, self.number.missing)
+        return {
+            (pane, array.name): cells[array.first : array.first + array.size].reshape(array.shape)
+            for array in block.arrays
+        }
+
+    def read_head(self, block_bytes: bytes, pane: str) -> dict[str, Any]:
+        """A pane's head, as published, from the bytes of its block. Raises KeyError for a pane without a head."""
+        head = self.blocks[pane].head
+        if head is None:
+            raise KeyError(f"{pane} has no head in {self.schema}")
+        start, size = head
+        parsed: dict[str, Any] = orjson.loads(b"{" + block_bytes[start : start + size] + b"}")
+        return parsed
+
+    def diff(
+        self,
+        old_arrays: Arrays,
+        new_arrays: Arrays,
+        *,
+        header: Header,
+        base: int,
+        old_heads: Mapping[str, Head] | None = None,
+        new_heads: Mapping[str, Head] | None = None,
+    ) -> Diff:
+        """What turns the document of version ``base`` into the one with ``header``.
+
+        Compares the panes named in ``new_arrays`` (every array of each, old and new) and in ``new_heads``; others are
+        unchanged. Arrays are compared as integers. Panes, arrays and indices come in the order of the document.
+        """
+        panes_of_new = {pane for pane, _ in new_arrays}
+        patches = [self.header_patch(header)]
+        payload = self._diff_header(header, base)
+        changes: dict[str, Any] = {}
+        total = 0
+        heads, head_patches = self._diff_heads(old_heads or {}, new_heads or {})
+        for block in self.blocks.values():
+            if block.name not in panes_of_new:
+                continue
+            new = self._cells(block, new_arrays)
+            changed = np.flatnonzero(new != self._cells(block, old_arrays))
+            if changed.size:
+                total += int(changed.size)
+                changes[block.name] = self._changes(block, new, changed)
+                patches += self._cell_patches(block, new, changed)
+        if changes:
+            payload["panes"] = changes
+        if heads:
+            payload["heads"] = heads
+        patches += head_patches
+        return Diff(payload, sorted(patches), total, bool(changes or heads))
+
+    def header_patch(self, header: Header) -> Patch:
+        """The header slot. Raises ValueError for another symbol or epoch, OverflowError beyond HEADER_BYTES."""
+        if (header["schema"], header["symbol"], header["epoch"]) != (self.schema, self.symbol, self.epoch):
+            raise ValueError(f"a header of {header['epoch']!r} for the layout of {self.epoch!r} ({self.schema})")
+        return 1, _members(header, HEADER_BYTES, "header")
+
+    def head_patches(self, heads: Mapping[str, Head], panes: Mapping[str, object]) -> list[Patch]:
+        """The head slots of ``panes`` that have one."""
+        patches = []
+        for pane in panes:
+            block = self.blocks[pane]
+            if block.head is not None:
+                start, size = block.head
+                patches.append((block.offset + start, _members(self.fit_head(heads[pane], size), size, pane)))
+        return patches
+
+    def fit_head(self, head: Head, size: int) -> dict[str, Any]:
+        """The head with its lists shortened from the end until it fits; what is counted elsewhere stays counted."""
+        fitted = dict(head)
+        for name in self.shortened:
+            spare = size - (len(orjson.dumps(fitted)) - 2)
+            entries = list(fitted.get(name, ()))
+            while spare < 0 and entries:
+                spare += len(orjson.dumps(entries.pop())) + (1 if entries else 0)
+            if name in fitted:
+                fitted[name] = entries
+        return fitted
+
+    def _diff_header(self, header: Header, base: int) -> dict[str, Any]:
+        name, _, schema_version = self.schema.partition("/")
+        payload: dict[str, Any] = {"schema": f"{name}-diff/{schema_version}"}
+        payload.update((key, header[key]) for key in HEADER_FIELDS if key in header)
+        payload["base"] = base
+        return payload
+
+    def _diff_heads(
+        self, old_heads: Mapping[str, Head], new_heads: Mapping[str, Head]
+    ) -> tuple[dict[str, Any], list[Patch]]:
+        changes: dict[str, Any] = {}
+        for pane, block in self.blocks.items():
+            if block.head is None or pane not in new_heads:
+                continue
+            size = block.head[1]
+            old, new = self.fit_head(old_heads[pane], size), self.fit_head(new_heads[pane], size)
+            if list(old) != list(new):
+                raise ValueError(f"{pane}: the keys of a head never change within an epoch")
+            changed = {key: value for key, value in new.items() if value != old[key]}
+            if changed:
+                changes[pane] = changed
+        return changes, self.head_patches(new_heads, changes)
+
+    def _changes(self, block: Block, new: Integers, changed: NDArray[np.intp]) -> dict[str, Any]:
+        changes: dict[str, Any] = {}
+        for array in block.arrays:
+            start, end = np.searchsorted(changed, (array.first, array.first + array.size))
+            if start == end:
+                continue
+            at = changed[start:end]
+            values = [self.number.json(value) for value in new[at].tolist()]
+            indices = (at - array.first).tolist()
+            if array.keys is None:
+                changes[array.name] = {"i": indices, "v": values}
+            else:
+                changes[array.name] = {"k": [array.keys[index] for index in indices], "v": values}
+        return changes
+
+    def _cell_patches(self, block: Block, new: Integers, changed: NDArray[np.intp]) -> list[Patch]:
+        width = self.number.width
+        gaps = np.diff(block.cells[changed]) > width + MERGE_BYTES
+        firsts = changed[np.concatenate(([True], gaps))]
+        lasts = changed[np.concatenate((gaps, [True]))]
+        counts = lasts - firsts + 1
+        # Every cell of every run: within a run cells are neighbours, so their numbers are consecutive.
+        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+        cells = np.repeat(firsts, counts) + within
+        region = np.frombuffer(bytearray(self.template[block.offset : block.offset + block.length]), dtype=np.uint8)
+        self._write(region, block.cells[cells], new[cells])
+        return [
+            (block.offset + start, region[start:end].tobytes())
+            for start, end in zip(block.cells[firsts].tolist(), (block.cells[lasts] + width).tolist(), strict=True)
+        ]
+
+    def _cells(self, block: Block, arrays: Arrays) -> Integers:
+        parts = []
+        for array in block.arrays:
+            values = np.asarray(arrays[block.name, array.name], dtype=np.int64).ravel()
+            if values.size != array.size:
+                raise ValueError(f"{block.name} {array.name}: {values.size} values for {array.size} cells")
+            parts.append(values)
+        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def _write(self, region: Text, positions: NDArray[np.intp], values: Integers) -> None:
+        if values.size:
+            text = encode(values, self.number.width, self.number.decimals, self.number.missing)
+            sliding_window_view(region, self.number.width, writeable=True)[positions] = text
+
+
+def _members(fields: Mapping[str, Any], size: int, name: str) -> bytes:
+    """A JSON object's members without its braces, padded with spaces to ``size``."""
+    text = orjson.dumps(dict(fields))[1:-1]
+    if not text or len(text) > size:
+        raise OverflowError(f"{name}: {len(text)} bytes for a slot of {size}")
+    return text.ljust(size)
+
+
+class LayoutWriter:
+    """Lays a document out from its beginning to its end."""
+
+    def __init__(self, number: Number) -> None:
+        self._number = number
+        self._null = b"null".rjust(number.width)
+        self._parts: list[bytes] = [b"{", b" " * HEADER_BYTES]
+        self._position = 1 + HEADER_BYTES
+        self._blocks: dict[str, Block] = {}
+        self._block_name = ""
+        self._block_offset = 0
+        self._head: tuple[int, int] | None = None
+        self._arrays: list[ArraySlots] = []
+        self._cells: list[NDArray[np.intp]] = []
+        self._count = 0
+
+    def text(self, constant: bytes) -> None:
+        self._parts.append(constant)
+        self._position += len(constant)
+
+    def begin_block(self, name: str) -> None:
+        self._block_name, self._block_offset, self._head = name, self._position, None
+        self._arrays, self._cells, self._count = [], [], 0
+
+    def head(self, size: int) -> None:
+        self._head = (self._position - self._block_offset, size)
+        self.text(b" " * size)
+
+    def rows(self, name: str, rows: int, columns: int | None) -> None:
+        """``[n,n,...]`` when ``columns`` is None, else ``[[n,..],[n,..],...]``."""
+        shape = (rows,) if columns is None else (rows, columns)
+        inner = 1 if columns is None else columns
+        row = b",".join([self._null] * inner)
+        opening, closing = (b"", b"") if columns is None else (b"[", b"]")
+        start = self._position - self._block_offset + 1 + len(opening)
+        stride = len(opening) + len(row) + len(closing) + 1
+        positions = start + stride * np.arange(rows)[:, None] + (self._number.width + 1) * np.arange(inner)
+        self.text(b"[" + b",".join([opening + row + closing] * rows) + b"]")
+        self._add(name, shape, positions.ravel(), None)
+
+    def keyed(self, name: str, keys: Sequence[str]) -> None:
+        """``{"key":n,...}``."""
+        prefixes = [orjson.dumps(key) + b":" for key in keys]
+        lengths = np.array([len(prefix) for prefix in prefixes], dtype=np.intp)
+        # Before a cell: the brace, its own key, and for every earlier cell its key, its number and a comma.
+        earlier = (self._number.width + 1) * np.arange(len(keys))
+        positions = self._position - self._block_offset + 1 + np.cumsum(lengths) + earlier
+        self.text(b"{" + b",".join([prefix + self._null for prefix in prefixes]) + b"}")
+        self._add(name, (len(keys),), positions, tuple(keys))
+
+    def end_block(self) -> None:
+        cells = np.concatenate(self._cells) if self._cells else np.empty(0)
+        self._blocks[self._block_name] = Block(
+            self._block_name,
+            self._block_offset,
+            self._position - self._block_offset,
+            self._head,
+            tuple(self._arrays),
+            cells.astype(np.intp),
+        )
+
+    def finish(self, schema: str, symbol: str, epoch: str, shortened: tuple[str, ...] = ()) -> Layout:
+        return Layout(schema, symbol, epoch, self._number, self._blocks, b"".join(self._parts), shortened)
+
+    def _add(
+        self, name: str, shape: tuple[int, ...], positions: NDArray[np.intp], keys: tuple[str, ...] | None
+    ) -> None:
+        array = ArraySlots(name, self._count, shape, keys)
+        self._arrays.append(array)
+        self._cells.append(positions)
+        self._count += array.size
