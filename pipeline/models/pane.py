@@ -1,7 +1,7 @@
 """A pane: one expiration of one settlement root, its geometry, its claimed values and the model made of them."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 
 import numpy as np
@@ -11,7 +11,7 @@ from pipeline.models.expiry import days_to_expiration, expiry_ms, years_to
 from pipeline.models.gex import MISSING_USD, gex_usd_1pct
 from pipeline.models.greeks import black_gamma
 from pipeline.models.quotes import Quotes, read_quotes
-from pipeline.models.strategies import Mills, find_legs, grids
+from pipeline.models.strategies import Legs, Mills, find_legs, grids
 from pipeline.models.violations import find_violations
 from pipeline.models.volatility import PaneVolatility, pane_volatility
 
@@ -23,7 +23,7 @@ class PaneGeometry:
     """What exists; immutable within an epoch. S strikes (dollars, ascending, the union of both sides), W widths.
 
     Rows of [2, S] arrays are calls and puts. ``expires_ms`` is the expiry instant where a calendar knows better than
-    expiry_ms(expiration, settlement), as on an early close.
+    expiry_ms(expiration, settlement), as on an early close. ``legs`` follow from strikes and widths.
     """
 
     pane: str
@@ -35,6 +35,10 @@ class PaneGeometry:
     multiplier: NDArray[np.float64]
     widths: NDArray[np.float64]
     expires_ms: int | None = None
+    legs: Legs = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "legs", find_legs(self.strikes, self.widths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,8 +85,7 @@ def calculate(
     values; whatever cannot be computed is missing.
     """
     quotes = read_quotes(values.bid, values.ask, geometry.listed)
-    legs = find_legs(geometry.strikes, geometry.widths)
-    tiles = grids(quotes, legs, None if previous is None else previous.grids, dirty)
+    tiles = grids(quotes, geometry.legs, None if previous is None else previous.grids, dirty)
     expires = geometry.expires_ms
     if expires is None:
         expires = expiry_ms(geometry.expiration, geometry.settlement)

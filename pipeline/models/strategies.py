@@ -92,7 +92,10 @@ def grids(
 
 @dataclass(frozen=True, slots=True)
 class _SideBook:
-    """One side's prices in half-mills, [3, S+1] by pricing; the last column stands for a strike that does not exist."""
+    """One side's prices [3, S+1] by pricing: mids in half-mills, natural prices in mills.
+
+    The last column stands for a strike that does not exist.
+    """
 
     long: Integers
     short: Integers
@@ -102,23 +105,29 @@ class _SideBook:
     def of(cls, quotes: Quotes, row: int) -> "_SideBook":
         bid, ask = quotes.bid[row], quotes.ask[row]
         long = np.zeros((3, bid.size + 1), dtype=np.int64)
-        long[0, :-1], long[1, :-1], long[2, :-1] = bid + ask, 2 * ask, 2 * bid
+        long[0, :-1], long[1, :-1], long[2, :-1] = bid + ask, ask, bid
         # A short leg is sold at the bid when the tile is bought, and bought back at the ask when it is sold.
         return cls(long, long[(0, 2, 1), :], np.append(quotes.priced[row], False))
 
     def tiles(self, strategy: str, anchors: Indices, legs: Legs, wing: Indices) -> Mills:
         if strategy == "single":
-            return _to_mills(self.long[:, anchors], self.priced[anchors])
+            return _to_mills(self.long.take(anchors, axis=1), self.priced.take(anchors))
+        here = self.priced.take(anchors)[:, None]
         if strategy == "vertical":
             far = wing[anchors]
-            debit = self.long[:, anchors, None] - self.short[:, far]
-            return _to_mills(debit, self.priced[anchors, None] & self.priced[far])
+            debit = self.long.take(anchors, axis=1)[:, :, None] - self.short.take(far, axis=1)
+            return _to_mills(debit, here & self.priced.take(far))
         down, up = legs.down[anchors], legs.up[anchors]
-        debit = self.long[:, down] - 2 * self.short[:, anchors, None] + self.long[:, up]
-        return _to_mills(debit, self.priced[down] & self.priced[anchors, None] & self.priced[up])
+        debit = self.long.take(down, axis=1)
+        debit += self.long.take(up, axis=1)
+        debit -= 2 * self.short.take(anchors, axis=1)[:, :, None]
+        return _to_mills(debit, here & self.priced.take(down) & self.priced.take(up))
 
 
-def _to_mills(half_mills: Integers, priced: Booleans) -> Mills:
-    """Half-mills to mills, half to even in integer arithmetic; MISSING where not priced."""
-    rounded = (half_mills + ((half_mills >> 1) & 1)) >> 1
-    return np.where(priced, rounded, MISSING).astype(np.int32)
+def _to_mills(debit: Integers, priced: Booleans) -> Mills:
+    """Row 0 from half-mills to mills, half to even in integer arithmetic; MISSING where not priced."""
+    half_mills = debit[0]
+    debit[0] = (half_mills + ((half_mills >> 1) & 1)) >> 1
+    mills = debit.astype(np.int32)
+    mills[:, ~priced] = MISSING
+    return mills

@@ -31,18 +31,19 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
     and widths, so that equal grids give equal lists. ``by`` is the breach in dollars.
     """
     keys = [key for key in GRID_KEYS if not key.startswith("single")]
-    stacked = np.stack([grids[key] for key in keys]).astype(np.int64)  # [4, 3, S, W]
+    stacked = np.stack([grids[key] for key in keys])  # [4, 3, S, W]
     mid, buy, sell = stacked[:, 0], stacked[:, 1], stacked[:, 2]
-    bound = np.rint(widths * MILLS_PER_DOLLAR).astype(np.int64)
-    priced = mid != MISSING
-    natural = np.where(priced, np.maximum(-buy, sell - bound), 0)
-    at_mid = np.where(priced, np.maximum(-mid, mid - bound), 0)
+    bound = np.rint(widths * MILLS_PER_DOLLAR).astype(np.int32)
+    # MISSING wraps around in int32, hence the mask comes last.
+    missing = mid == MISSING
+    natural, at_mid = np.maximum(-buy, sell - bound), np.maximum(-mid, mid - bound)
+    natural[missing] = at_mid[missing] = 0
     arbitrage = natural > 0
     noise = (at_mid > 0) & ~arbitrage
     counts = {"noise": int(np.count_nonzero(noise)), "stale_or_arb": int(np.count_nonzero(arbitrage))}
     where = np.flatnonzero(noise | arbitrage)
-    breach = np.where(arbitrage, natural, at_mid).ravel()[where]
     is_arbitrage = arbitrage.ravel()[where]
+    breach = np.where(is_arbitrage, natural.ravel()[where], at_mid.ravel()[where])
     order = np.lexsort((where, -breach, ~is_arbitrage))[:MAX_LISTED]
     tiles, rows, columns = np.unravel_index(where[order], mid.shape)
     worst: list[dict[str, object]] = [

@@ -24,13 +24,20 @@ FROM_MID, FROM_SMILE, FROM_PROVIDER, FROM_NOWHERE = range(4)
 FORWARD_STRIKES = 10
 # Where one tick is worth more than this many points of volatility, a mid says more about the tick than the market.
 MAX_POINTS_PER_TICK = 2.0
-MAX_TOTAL_VOLATILITY = 10.0
-ITERATIONS = 8
+MAX_TOTAL_VOLATILITY = 5.0
+ITERATIONS = 4  # v is then good to 1e-10 of itself everywhere from 3e-5 to 5; two do below 2
 
 _SQRT_HALF = math.sqrt(0.5)
 _SQRT_TAU = math.sqrt(2.0 * math.pi)
-_LOG_SQRT_TAU = math.log(_SQRT_TAU)
 _TWO_OVER_SQRT_TAU = 2.0 / _SQRT_TAU
+
+# Bachelier's price over |x| against h = |x| / v, both in logarithms and by rising ratio: n(h)/h - N(-h).
+_BACHELIER_LOG_H = np.linspace(math.log(40.0), math.log(1e-4), 256)
+_BACHELIER_LOG_RATIO = (
+    np.log(np.exp(-_BACHELIER_LOG_H) - math.sqrt(0.5 * math.pi) * erfcx(_SQRT_HALF * np.exp(_BACHELIER_LOG_H)))
+    - 0.5 * np.exp(2.0 * _BACHELIER_LOG_H)
+    - math.log(_SQRT_TAU)
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +63,13 @@ class PaneVolatility:
 
 
 def pane_volatility(
-    strikes: Floats, quotes: Quotes, provider_iv: Floats, spot: float, years: float, rate: float
+    strikes: Floats,
+    quotes: Quotes,
+    provider_iv: Floats,
+    spot: float,
+    years: float,
+    rate: float,
+    max_points_per_tick: float = MAX_POINTS_PER_TICK,
 ) -> PaneVolatility:
     """Volatility of a pane of S strikes. ``provider_iv`` float64[2, S], annualised, NaN or 0 missing.
 
@@ -77,7 +90,7 @@ def pane_volatility(
     good = np.isfinite(solved)
     with np.errstate(all="ignore"):
         dollars_per_point = discount * forward * density(d_one(forward, strikes, solved)) * math.sqrt(years) / 100.0
-        good &= _tick(price, quotes) <= MAX_POINTS_PER_TICK * dollars_per_point
+        good &= _tick(price, quotes) <= max_points_per_tick * dollars_per_point
     if good.any():
         smile = np.sqrt(np.interp(log_moneyness, log_moneyness[good], np.square(solved[good])))
         v = np.where(good, solved, smile)
@@ -130,7 +143,7 @@ def total_volatility(price: Floats, forward: float, strikes: Floats) -> Floats:
         log_beta = np.log(beta)
         low = beta * _SQRT_TAU  # b never exceeds v / sqrt(2 pi)
         high = np.full_like(x, MAX_TOTAL_VOLATILITY)
-        v = _start(x, log_beta, low)
+        v = _start(x, beta, low)
         for _ in range(ITERATIONS):
             h, t = x / v, 0.5 * v
             scaled = erfcx(-_SQRT_HALF * (h + t)) - erfcx(_SQRT_HALF * (t - h))
@@ -147,14 +160,7 @@ def total_volatility(price: Floats, forward: float, strikes: Floats) -> Floats:
     return np.where(solvable, v, np.nan)
 
 
-def _start(x: Floats, log_beta: Floats, low: Floats) -> Floats:
-    """A first v: from the wing's asymptote below the inflection of the price in v, the inflection above it."""
-    inflection = np.sqrt(-2.0 * x)
-    guess = np.maximum(inflection, low)
-    distance = np.maximum(-x, 1e-12)
-    constant = -log_beta - 2.0 * np.log(distance) - _LOG_SQRT_TAU
-    wing = inflection
-    for _ in range(3):  # b ~ v^3 / (x^2 sqrt(2 pi)) * exp(-x^2 / 2 v^2) for small v
-        exponent = constant + 3.0 * np.log(np.maximum(wing, 1e-12))
-        wing = distance / np.sqrt(2.0 * np.maximum(exponent, 0.25 * distance))
-    return np.where((wing < inflection) & (wing > low), wing, guess)
+def _start(x: Floats, beta: Floats, low: Floats) -> Floats:
+    """A first v, from Bachelier's model, which the normalised price follows closely while v is below one."""
+    log_h = np.interp(np.log(beta / -x), _BACHELIER_LOG_RATIO, _BACHELIER_LOG_H)
+    return np.clip(-x * np.exp(-log_h), low, MAX_TOTAL_VOLATILITY)
