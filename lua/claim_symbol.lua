@@ -1,0 +1,50 @@
+#!lua
+--[[
+Take an underlying to publish it: the lease and the marks of what changed.
+
+KEYS[1] stream     diff stream
+KEYS[2] geometry   of the entry's epoch
+ARGV[1] group
+ARGV[2] consumer
+ARGV[3] entry
+ARGV[4] symbol
+ARGV[5] epoch
+ARGV[6] names      msgpack map: the keys of the epoch and its underlying
+
+Returns {'claimed', token, seq, whole (0/1), spot, quotes minute, meta chain_ts, snapshot_ts, timeframe, state (flat
+list), mark, ...} or one word: 'gone', 'retired', 'unfinished' (not every pane is computed), 'held', 'clean'; all but
+'gone' acknowledged.
+]]
+local stream, geometry = KEYS[1], KEYS[2]
+local group, consumer, entry, symbol, epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local names = cmsgpack.unpack(ARGV[6])
+
+-- @include own
+-- @include mark_model
+
+if #own(stream, group, consumer, {entry}) == 0 then return {'gone'} end
+local function vanish(why)
+  redis.call('XACK', stream, group, entry)
+  return {why}
+end
+if redis.call('HGET', names.active, symbol) ~= epoch then
+  -- The entry is of an epoch that is over; the marks may be of the one that is not: its own entry will take them.
+  return vanish('retired')
+end
+local holder = redis.call('GET', names.models_lease)
+local own_lease = holder and string.match(holder, '^[^/]+') == entry
+if holder and not own_lease then return vanish('held') end
+if not complete(names) then return vanish('unfinished') end
+local marks = redis.call('SMEMBERS', names.models_dirty)
+if #marks == 0 and not own_lease then return vanish('clean') end
+
+local token = entry .. '/' .. redis.call('HINCRBY', names.models_state, 'claims', 1)
+redis.call('SET', names.models_lease, token)
+redis.call('DEL', names.models_dirty)
+redis.call('HDEL', names.models_state, 'queued')
+if own_lease then marks = redis.call('HKEYS', geometry) end
+table.sort(marks)
+local facts = redis.call('HMGET', names.meta, 'chain_ts', 'snapshot_ts', 'timeframe')
+return {'claimed', token, redis.call('GET', names.sequence) or '0', own_lease and 1 or 0,
+  redis.call('GET', names.spot) or '', redis.call('HGET', names.clock, 'quotes') or '0',
+  facts[1] or '0', facts[2] or '0', facts[3] or '', redis.call('HGETALL', names.models_state), marks}

@@ -1,0 +1,66 @@
+#!lua
+--[[
+Store what was computed of a pane, mark it for publication where it differs, and let the lease go. Marks that came
+meanwhile queue the next entry. A stale token changes nothing.
+
+KEYS[1] stream     dirty stream
+KEYS[2] tiles      what was computed
+ARGV[1] group
+ARGV[2] entry
+ARGV[3] symbol
+ARGV[4] epoch
+ARGV[5] pane
+ARGV[6] token
+ARGV[7] seq        the commit the values were claimed at
+ARGV[8] ts         oldest event behind it
+ARGV[9] origin     the entry of that event
+ARGV[10] fields    msgpack list: field, packed value, ... of what the caller computed and holds for changed
+ARGV[11] names     msgpack map: the keys of the epoch and its underlying
+
+Returns how many fields changed, -1 for a stale token, -2 for an epoch that is no longer active.
+]]
+local stream, tiles = KEYS[1], KEYS[2]
+local group, entry, symbol, epoch, pane = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local token, seq, ts, origin = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
+local fields, names = cmsgpack.unpack(ARGV[10]), cmsgpack.unpack(ARGV[11])
+
+-- @include mark
+-- @include mark_model
+
+local lease, dirty = names.lease .. pane, names.dirty .. pane
+if redis.call('GET', lease) ~= token then return -1 end
+if redis.call('HGET', names.active, symbol) ~= epoch then
+  redis.call('DEL', lease)
+  redis.call('XACK', stream, group, entry)
+  return -2
+end
+
+local sets = {}
+for i = 1, #fields, 2 do
+  if redis.call('HGET', tiles, fields[i]) ~= fields[i + 1] then
+    sets[#sets + 1] = fields[i]
+    sets[#sets + 1] = fields[i + 1]
+  end
+end
+local changed = #sets / 2
+local first = redis.call('HEXISTS', tiles, 'version') == 0
+if changed > 0 or first then
+  redis.call('HSET', tiles, 'seq', seq, unpack(sets))
+  redis.call('HINCRBY', tiles, 'version', 1)
+  if first then redis.call('HINCRBY', names.meta, 'computed', 1) end
+  mark_model(names, symbol, epoch, pane, ts, origin, first and complete(names))
+end
+redis.call('DEL', lease)
+redis.call('XACK', stream, group, entry)
+if redis.call('EXISTS', dirty) == 1 then
+  local _, next_ts, next_origin, reason = string.match(redis.call('HGET', names.queued, pane) or '',
+    '^([^|]*)|([^|]*)|([^|]*)|(.*)$')
+  queue(names, symbol, epoch, pane, reason or 'ws', next_ts or ts, next_origin or origin)
+else
+  redis.call('SREM', names.dirty_panes, pane)
+  if redis.call('SCARD', names.dirty_panes) == 0 then
+    redis.call('SREM', names.epoch_dirty, epoch)
+    redis.call('SADD', names.epoch_clean, epoch)
+  end
+end
+return changed

@@ -1,0 +1,58 @@
+#!lua
+--[[
+Publish: each document's next version, stored and announced, and the lease let go, in one call. A diff patches the
+stored document in place, so that what is written is what changed. A stale token changes nothing.
+
+KEYS[1] stream     diff stream
+KEYS[2] models     model stream
+ARGV[1] group
+ARGV[2] entry
+ARGV[3] symbol
+ARGV[4] epoch
+ARGV[5] token
+ARGV[6] ts         oldest event behind it
+ARGV[7] origin     the entry of that event
+ARGV[8] now_ms     wall time, for the age of models alone
+ARGV[9] ttl_s      how long a document stays when nobody publishes
+ARGV[10] seq       JSON: the commit each pane was computed at
+ARGV[11] documents msgpack list: {model, key, kind, base, version, length, payload, patches {offset, bytes, ...}}
+ARGV[12] names     msgpack map: the keys of the epoch and its underlying
+
+Returns 1; 0 for a stale token (a promotion takes every lease away, so a valid one is of the active epoch); -1 where a
+stored document is not the one to be patched: the lease is kept and the caller publishes it full.
+]]
+local stream, models = KEYS[1], KEYS[2]
+local group, entry, symbol, epoch, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
+local ts, origin, now_ms, ttl_s, seq = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local documents, names = cmsgpack.unpack(ARGV[11]), cmsgpack.unpack(ARGV[12])
+
+-- @include mark_model
+
+if redis.call('GET', names.models_lease) ~= token then return 0 end
+for _, document in ipairs(documents) do
+  if document.kind == 'diff' and redis.call('STRLEN', document.key) ~= document.length then return -1 end
+end
+
+for _, document in ipairs(documents) do
+  if document.kind == 'full' then
+    redis.call('SET', document.key, document.payload)
+  else
+    for i = 1, #document.patches, 2 do
+      redis.call('SETRANGE', document.key, document.patches[i], document.patches[i + 1])
+    end
+  end
+  redis.call('EXPIRE', document.key, ttl_s)
+  redis.call('HSET', names.models_state, document.model .. ':version', document.version,
+    document.model .. ':epoch', epoch, document.model .. ':ts', now_ms)
+  redis.call('XADD', models, '*', 'symbol', symbol, 'model', document.model, 'kind', document.kind, 'epoch', epoch,
+    'version', document.version, 'base', document.base, 'seq', seq, 'ts', ts, 'origin', origin,
+    'payload', document.payload)
+end
+redis.call('DEL', names.models_lease)
+redis.call('XACK', stream, group, entry)
+if redis.call('EXISTS', names.models_dirty) == 1 then
+  local _, next_ts, next_origin = string.match(redis.call('HGET', names.models_state, 'queued') or '',
+    '^([^|]*)|([^|]*)|(.*)$')
+  queue_model(names, symbol, epoch, next_ts or ts, next_origin or origin)
+end
+return 1
