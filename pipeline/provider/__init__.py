@@ -1,0 +1,1 @@
+"""The provider's REST and sockets, and nothing of ours: no Redis, no keys, no streams."""
