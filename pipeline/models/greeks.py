@@ -46,7 +46,9 @@ def d_one(forward: Floats | float, strike: Floats, v: Floats) -> Floats:
 def black_gamma(spot: Floats | float, forward: Floats | float, strike: Floats, v: Floats, discount: float) -> Floats:
     """gamma = (F * DF / S) * n(d1) / (S * v); the same for calls and puts. Apart from DF it knows no time."""
     with np.errstate(all="ignore"):
-        gamma: Floats = forward * discount / (spot * spot) * density(d_one(forward, strike, v)) / v
+        # numpy's division, because a spot of 0 must give a missing value and not an exception.
+        scale = np.divide(forward * discount, spot * spot)
+        gamma: Floats = scale * density(d_one(forward, strike, v)) / v
     return gamma
 
 
@@ -66,14 +68,15 @@ def black76(
     2nd ed., sections 1.1.6 and 2 (generalised Black-Scholes-Merton).
     """
     with np.errstate(all="ignore"):
+        years = np.float64(years)  # numpy divides by zero without raising
         sigma = v / np.sqrt(years)
         rate = -np.log(discount) / years
-        carry = np.log(forward / spot) / years
+        carry = np.log(np.divide(forward, spot)) / years
         d1 = d_one(forward, strike, v)
         d2 = d1 - v
         n1, cdf1, cdf2 = density(d1), ndtr(sign * d1), ndtr(sign * d2)
         asset = forward * discount
-        per_spot = asset / spot
+        per_spot = np.divide(asset, spot)
         return Greeks(
             price=sign * (asset * cdf1 - strike * discount * cdf2),
             delta=sign * per_spot * cdf1,

@@ -63,19 +63,17 @@ def read_quotes(bid: Floats, ask: Floats, listed: Booleans) -> Quotes:
     """
     limit = MAX_PRICE_MILLS / MILLS_PER_DOLLAR
     bid_mills, ask_mills = to_mills(bid), to_mills(ask)
-    no_bid, no_ask = np.isnan(bid), np.isnan(ask)
     tests = (
         (np.abs(bid) > limit) | (np.abs(ask) > limit),
         (bid_mills < 0) | (ask_mills < 0),
-        (bid_mills == 0) & (ask_mills == 0),
+        (bid_mills == 0) & (ask_mills == 0),  # a NaN has become 0
         ask_mills == 0,
-        no_bid,
+        np.isnan(bid),
         bid_mills > ask_mills,
     )
     reason = np.zeros(bid.shape, dtype=np.int8)
     for code in range(len(tests), 0, -1):  # the first reason that holds is written last
         reason[tests[code - 1]] = code
-    reason[no_bid & no_ask] = REASONS.index("empty") + 1
     reason[~listed] = UNLISTED
     priced = reason == PRICED
     return Quotes(np.where(priced, bid_mills, 0), np.where(priced, ask_mills, 0), priced, reason)
