@@ -140,6 +140,8 @@ class Market:
         self.spot_ns = np.full(len(chains), start_ns)
         self.chain_spot = self.spot.copy()
         self._path_base = self.spot.copy()
+        # Rounding each step's value to cents would swallow a slow walk's small moves.
+        self._exact = self.spot.copy()
 
         quote_ns = np.array([to_ns(chain.quote_time) for chain in chains])
         self._anchor_ns = quote_ns[self.symbol]
@@ -164,7 +166,7 @@ class Market:
         """Bring a chain recorded at another spot or an earlier time to the session's start, before anyone looks."""
         if self._path is not None and self._path.covers:
             self._path_base = self.spot * self._path.start / self.spot[0]
-            self.spot = self._path_base.copy()
+            self.spot = np.round(self._path_base, 2)
             self.spot_open, self.spot_high, self.spot_low = self.spot.copy(), self.spot.copy(), self.spot.copy()
         moved = (self.spot != self.chain_spot) | (quote_ns < self.start_ns)
         if not moved.any():
@@ -265,8 +267,7 @@ class Market:
         if self._path is not None:
             moved = self._path_base * self._path.at(self.time_ns) / self._path.start
         else:
-            moved = self._walk.move(self._unrounded(), self.step_ns, self._rng)
-            self._exact = moved
+            moved = self._exact = self._walk.move(self._exact, self.step_ns, self._rng)
         moved = np.round(moved, 2)
         self._note_spot(moved)
         now_ms = self.time_ns // 1_000_000
@@ -275,12 +276,6 @@ class Market:
                 bars.add(number, now_ms - 1, value).open_today = float(self.spot_open[number])
             if self.steps % _STEPS_PER_SPOT == 0:
                 step.values.append((number, now_ms, value))
-
-    _exact: black.Floats | None = None
-
-    def _unrounded(self) -> black.Floats:
-        # Rounding each step's value to cents would swallow a slow walk's small moves.
-        return self.spot if self._exact is None else self._exact
 
     def _note_spot(self, spot: black.Floats) -> None:
         self.spot_ns = np.where(spot != self.spot, self.time_ns, self.spot_ns)
@@ -293,8 +288,8 @@ class Market:
         spot = self.spot.copy()
         self._path_base[number] *= value / spot[number]
         spot[number] = value
+        self._exact[number] = value
         self._note_spot(spot)
-        self._exact = spot.copy()
         return number, self.time_ns // 1_000_000, value
 
     def _trade_options(self, step: Step) -> None:
