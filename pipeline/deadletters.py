@@ -61,3 +61,8 @@ def retry(scripts: Scripts, dead: str, letter: DeadLetter) -> bool:
     """Put a letter back at the end of its stream, as a new entry, and take it off the dead. False: already gone."""
     fields = [part for name, value in letter.fields.items() for part in (name, value)]
     return bool(scripts.run("revive", {"dead": dead, "stream": letter.stream}, {"letter": letter.id, "fields": fields}))
+
+
+def drop(database: Database, dead: str, letter: DeadLetter) -> bool:
+    """Forget a letter for good. False: already gone."""
+    return bool(database.xdel(dead, letter.id))

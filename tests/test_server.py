@@ -47,7 +47,7 @@ def test_only_loopback_and_only_with_the_password(private_server: EmbeddedServer
     addresses = {connection.laddr.ip for connection in psutil.Process(private_server.pid).net_connections("inet")}
     assert addresses == {"127.0.0.1"}
     with pytest.raises(redis.AuthenticationError):
-        redis.Redis(port=private_server.port).ping()
+        redis.Redis(port=private_server.port, retry=None).ping()
 
 
 def test_the_password_is_neither_in_the_processes_nor_in_the_files(private_server: EmbeddedServer) -> None:
