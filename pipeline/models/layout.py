@@ -235,7 +235,8 @@ class Layout:
             old, new = self.fit_head(old_heads[pane], size), self.fit_head(new_heads[pane], size)
             if list(old) != list(new):
                 raise ValueError(f"{pane}: the keys of a head never change within an epoch")
-            changed = {key: value for key, value in new.items() if value != old[key]}
+            # Compared as text, since it is text that is stored: 1 and 1.0 are equal but not the same bytes.
+            changed = {key: value for key, value in new.items() if orjson.dumps(value) != orjson.dumps(old[key])}
             if changed:
                 changes[pane] = changed
         return changes, self.head_patches(new_heads, changes)
