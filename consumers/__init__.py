@@ -1,1 +1,1 @@
-"""One module a stage. Each reads like its paragraph in the README: what it reads, what it makes, which script commits it."""
+"""One module a stage; each begins with what it reads, what it makes, and which script commits it."""

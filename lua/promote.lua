@@ -21,6 +21,7 @@ ARGV[9] price      spot the chain brought, or ''
 ARGV[10] spot_ts
 ARGV[11] names     msgpack map: the keys of the new epoch and its underlying
 ARGV[12] minute    newest provider minute of the chain's quotes, ms
+ARGV[13] counts     msgpack list: field, n, ...: faults of the rows, for the analytics
 
 Returns 'promoted'; 'gone' or 'lost' (the epoch is not the one being staged) or 'incomplete'.
 ]]
@@ -68,5 +69,7 @@ redis.call('LTRIM', timeline, 0, TIMELINE - 1)
 redis.call('XADD', epochs, '*', 'event', 'promoted', 'symbol', symbol, 'epoch', epoch, 'previous', previous,
   'reason', reason, 'ts', ts)
 redis.call('HINCRBY', analytics, 'promoted', 1)
+local counts = cmsgpack.unpack(ARGV[13])
+for i = 1, #counts, 2 do redis.call('HINCRBY', analytics, counts[i], counts[i + 1]) end
 redis.call('XACK', stream, group, entry)
 return 'promoted'

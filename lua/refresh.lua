@@ -19,6 +19,7 @@ ARGV[10] spot_ts
 ARGV[11] names     msgpack map: the keys of the epoch and its underlying
 ARGV[12] contracts msgpack list: {ticker, pane, {oi, iv, delta, gamma, theta, vega}, quote, trade, volume}
 ARGV[13] minute    newest provider minute of the chain's quotes, ms
+ARGV[14] counts     msgpack list: field, n, ...: faults of the rows, for the analytics
 
 Returns how many contracts changed; -1 where the entry is another's, -2 where the epoch is no longer the active one.
 ]]
@@ -88,6 +89,8 @@ if last then
   end
   redis.call('HSET', names.meta, 'refreshed_ts', ts)
   redis.call('HINCRBY', analytics, 'refreshed', 1)
+  local counts = cmsgpack.unpack(ARGV[14])
+  for i = 1, #counts, 2 do redis.call('HINCRBY', analytics, counts[i], counts[i + 1]) end
   redis.call('XADD', epochs, '*', 'event', 'refreshed', 'symbol', symbol, 'epoch', epoch, 'previous', epoch,
     'reason', 'chain', 'ts', ts)
   redis.call('XACK', stream, group, entry)

@@ -1,7 +1,7 @@
 """How a stage tells the runtime what became of a batch. Anything else that it raises is a fault: see stage.py."""
 
 
-class Gone(Exception):  # noqa: N818 - a turn of events, not an error
+class Gone(Exception):
     """Some entries were committed by another consumer meanwhile; nothing was applied. ``left`` are still ours."""
 
     def __init__(self, left: frozenset[str]) -> None:
@@ -9,7 +9,7 @@ class Gone(Exception):  # noqa: N818 - a turn of events, not an error
         self.left = left
 
 
-class Poison(Exception):  # noqa: N818
+class Poison(Exception):
     """Entries that no retry can save, each with its reason: they go to the dead letters at once."""
 
     def __init__(self, reasons: dict[str, str]) -> None:
@@ -17,7 +17,7 @@ class Poison(Exception):  # noqa: N818
         self.reasons = reasons
 
 
-class NotYet(Exception):  # noqa: N818
+class NotYet(Exception):
     """This must wait for something else that is under way. Tried again after ``delay_s``, without counting."""
 
     def __init__(self, why: str, delay_s: float) -> None:

@@ -143,6 +143,35 @@ class Keys:
         base, _, side = name.partition("_") if name.startswith("gex_") else (name, "", "")
         return self._of(symbol, f"massive:{base}:model:{symbol}" + (f":{side}" if side else ""))
 
+    def names(self, symbol: str, epoch: str) -> dict[str, str]:
+        """What scripts that mark, note and publish are told: keys of the underlying, and of one of its epochs.
+
+        ``contract``, ``dirty`` and ``lease`` are prefixes to which a script adds a ticker or a pane.
+        """
+        return {
+            "active": self.epoch_active(symbol),
+            "staging": self.epoch_staging(symbol),
+            "epoch_dirty": self.epoch_dirty(symbol),
+            "epoch_clean": self.epoch_clean(symbol),
+            "meta": self.epoch_meta(epoch),
+            "geometry": self.geometry(epoch),
+            "contract": self.contract(epoch, ""),
+            "dirty": self.dirty(epoch, ""),
+            "lease": self.lease(epoch, ""),
+            "queued": self.queued(epoch),
+            "dirty_panes": self.dirty_panes(epoch),
+            "dirty_stream": self.stream("dirty", symbol),
+            "diffs": self.stream("diff", symbol),
+            "commits": self.stream("commit", symbol),
+            "sequence": self.sequence(symbol),
+            "spot": self.spot(symbol),
+            "spot_trail": self.spot_trail(symbol),
+            "clock": self.clock(symbol),
+            "models_dirty": self.models_dirty(symbol),
+            "models_lease": self.models_lease(symbol),
+            "models_state": self.models_state(symbol),
+        }
+
     # --- keeping ---
     def analytics(self, source: str, symbol: str = "") -> str:
         """Counters of a source. A script that counts needs them in its underlying's slot, hence the symbol."""

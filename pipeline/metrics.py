@@ -6,7 +6,7 @@ _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 
 _SIZES = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000, 2000)
 
 ENTRIES = Counter("marketswarm_entries_read", "Entries delivered to this consumer", ["stage"])
-COMMITTED = Counter("marketswarm_entries_committed", "Entries whose effect and acknowledgement were one call", ["stage"])
+COMMITTED = Counter("marketswarm_entries_committed", "Entries whose effect and XACK were one call", ["stage"])
 GONE = Counter("marketswarm_entries_gone", "Entries another consumer had committed meanwhile", ["stage"])
 RECLAIMED = Counter("marketswarm_entries_reclaimed", "Entries taken over from consumers that died", ["stage"])
 LOST = Counter("marketswarm_entries_lost", "Entries trimmed before they were done (should never happen)", ["stage"])

@@ -18,7 +18,7 @@ from walrus import Database
 
 from pipeline.shipped import shipped
 
-_NAMED = re.compile(r"^(KEYS|ARGV)\[(\d+)\] (\w+)", re.MULTILINE)
+_NAMED = re.compile(r"(KEYS|ARGV)\[(\d+)\] +(\w+)")
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 
 Argument = str | bytes | int | float | list[Any] | dict[str, Any]
@@ -45,7 +45,7 @@ def _read(path: Path) -> Source:
     if not text.startswith("#!lua"):
         raise ValueError(f"{path.name} does not begin with #!lua: it would run with memory full and across slots")
     named: dict[str, dict[int, str]] = {"KEYS": {}, "ARGV": {}}
-    for kind, position, name in _NAMED.findall(text):
+    for kind, position, name in _NAMED.findall(text.partition("]]\n")[0]):
         named[kind][int(position)] = name
     for kind, names in named.items():
         if sorted(names) != list(range(1, len(names) + 1)):

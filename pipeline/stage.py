@@ -12,7 +12,7 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -31,6 +31,7 @@ from pipeline.settings import Settings
 
 # What the server says while it cannot serve for reasons that pass: the batch is kept and tried again, uncounted.
 _PASSING = ("OOM", "READONLY", "BUSY ", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF")
+_Rows = list[tuple[bytes, dict[bytes, bytes]]]
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
 
 
@@ -156,7 +157,7 @@ class Engine:
                 entries += self._entries([(stream.encode(), rows)], fresh=False)
         return entries
 
-    def _entries(self, reply: Iterable[tuple[bytes, list[tuple[bytes, dict[bytes, bytes]]]]], fresh: bool) -> list[Entry]:
+    def _entries(self, reply: Iterable[tuple[bytes, _Rows]], fresh: bool) -> list[Entry]:
         entries: list[Entry] = []
         with self._lock:
             for stream_key, rows in reply:
@@ -231,7 +232,7 @@ class Engine:
         self.stop.wait(0.1 + random.random() * 0.2)
 
     def _ensure_group(self) -> None:
-        for backoff in (*_BACKOFF_S, *itertools.repeat(_BACKOFF_S[-1])):
+        for backoff in _backoffs():
             try:
                 self._group.create(ensure_keys_exist=False, mkstream=True)
                 return
@@ -251,7 +252,7 @@ class Engine:
 
     def _commit(self, entries: list[Entry]) -> None:
         """Commit a batch, whatever it takes: every entry ends committed, gone, waiting for its retry, or buried."""
-        backoff = iter((*_BACKOFF_S, *itertools.repeat(_BACKOFF_S[-1])))
+        backoff = _backoffs()
         while entries:
             started = time.perf_counter()
             try:
@@ -334,7 +335,7 @@ class Engine:
         """Entry and acknowledgement move to the dead letters in one call."""
         metrics.DEAD.labels(self.stage.name).inc()
         self._log.error("entry buried", stream=entry.stream, entry=entry.id, reason=reason, attempts=attempts)
-        for backoff in (*_BACKOFF_S, *itertools.repeat(_BACKOFF_S[-1])):
+        for backoff in _backoffs():
             try:
                 bury(self.stage.scripts, self.stage.keys, self.stage.name, self.consumer, entry, reason, attempts)
                 self._let_go([entry])
@@ -368,6 +369,11 @@ class Engine:
                 "release", {"stream": entry.stream},
                 {"group": self.stage.name, "consumer": self.consumer, "entry": entry.id},
             )
+
+
+def _backoffs() -> Iterator[float]:
+    """Seconds to wait before each further try of what the server refused; without end."""
+    return itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1]))
 
 
 def _reason(error: Exception) -> str:

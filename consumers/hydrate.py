@@ -1,0 +1,207 @@
+"""hydrate: reads massive:ws:stream and massive:spot:stream, makes each contract worth what its newest event says.
+
+A batch is coalesced to the newest quote, trade and volume of each contract, so that a burst costs less a tick, not
+more; ``hydrate.lua`` and ``spot.lua`` apply it to the active epoch (and the one being staged), mark what changed, note
+the commit and acknowledge, in one call. Frames that are no frames go to the dead letters; events that are no events
+are counted, and their neighbours applied.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from walrus import Database
+
+from pipeline import metrics, registers
+from pipeline.entry import Entry, FieldError, ranges
+from pipeline.errors import Gone, Poison
+from pipeline.frames import FrameError, FrameReader, Update
+from pipeline.keys import Keys
+from pipeline.life import Life, run_stage
+from pipeline.registers import ValueFault
+from pipeline.scripts import Scripts
+from pipeline.settings import Settings
+
+_FUTURE_MS = 7 * 86_400_000
+"""An event dated so long after its epoch's snapshot is an error: as the newest it would silence its contract."""
+_EPOCH_TRIES = 20
+
+
+@dataclass(slots=True)
+class _Section:
+    """What a batch says of one underlying."""
+
+    updates: dict[str, Update] = field(default_factory=dict)
+    entries: dict[str, Entry] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+@dataclass(slots=True)
+class _Spot:
+    ts: int
+    price: float
+    origin: str
+
+
+class HydrateStage:
+    name = "hydrate"
+    reclaim_idle_ms = 5000
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.keys = Keys(settings.layout, settings.namespace)
+        self.scripts = Scripts(database)
+        self._database = database
+        self._symbols = settings.symbols
+        self._ws_streams = set(self.keys.streams("ws", settings.symbols))
+        self._frames = FrameReader()
+        self._epochs: dict[str, tuple[str, str]] = {}
+
+    def streams(self) -> list[str]:
+        return self.keys.streams("ws", self._symbols) + self.keys.streams("spot", self._symbols)
+
+    def commit(self, entries: Sequence[Entry], consumer: str) -> None:
+        if entries[0].stream in self._ws_streams:
+            self._commit_frames(entries, consumer)
+        else:
+            self._commit_spots(entries, consumer)
+
+    # --- frames ---
+    def _commit_frames(self, entries: Sequence[Entry], consumer: str) -> None:
+        sections: dict[str, _Section] = {}
+        poison: dict[str, str] = {}
+        for entry in entries:
+            try:
+                self._read_frame(entry, sections)
+            except (FrameError, FieldError) as error:
+                poison[entry.id] = str(error)
+        if poison:
+            raise Poison(poison)
+        for _ in range(_EPOCH_TRIES):
+            packed = [self._pack(symbol, section) for symbol, section in sections.items()]
+            reply = self._run("hydrate", entries, consumer, packed)
+            if reply is not None:
+                for outcome, n in zip(("applied", "stale", "size_only", "geometry_miss"), reply, strict=True):
+                    metrics.EVENTS.labels(self.name, outcome).inc(n)
+                return
+            self._epochs.clear()
+        raise RuntimeError("the epochs changed under every attempt")
+
+    def _read_frame(self, entry: Entry, sections: dict[str, _Section]) -> None:
+        payload = entry.fields.get(b"payload")
+        if payload is None:
+            raise FrameError("no field payload")
+        for event in self._frames.events(payload):
+            try:
+                found = self._frames.update(event, entry.id)
+                if found is None:
+                    continue
+                symbol, update = found
+                if symbol not in self._symbols:
+                    raise ValueFault("foreign", f"{update.ticker} is of no underlying of ours")
+                section = sections.get(symbol) or sections.setdefault(symbol, _Section())
+                section.entries[entry.id] = entry
+                section.counts["events"] += 1
+                self._check_time(symbol, update)
+            except ValueFault as fault:
+                self._count_fault(event, entry, sections, fault)
+                continue
+            known = section.updates.get(update.ticker)
+            if known is None:
+                section.updates[update.ticker] = update
+            else:
+                known.merge(update)
+
+    def _check_time(self, symbol: str, update: Update) -> None:
+        """Whether an event can be of its epoch at all: decided by the epoch's own time, never by this machine's."""
+        active, staging = self._epochs_of(symbol)
+        epoch = staging or active
+        if epoch and int(update.ts) > int(epoch.split(":")[1]) + _FUTURE_MS:
+            raise ValueFault("in_the_future", f"{update.ticker} is dated {update.ts}")
+
+    def _count_fault(self, event: object, entry: Entry, sections: dict[str, _Section], fault: ValueFault) -> None:
+        metrics.EVENTS.labels(self.name, fault.reason).inc()
+        symbol = self._symbols[0]  # a bad event may not say whose it is; its count must live in some slot
+        section = sections.get(symbol) or sections.setdefault(symbol, _Section())
+        section.entries[entry.id] = entry
+        section.counts[f"bad:{fault.reason}"] += 1
+
+    def _pack(self, symbol: str, section: _Section) -> dict[str, object]:
+        active, staging = self._epochs_of(symbol)
+        newest = max((int(update.ts) for update in section.updates.values()), default=0)
+        return {
+            "symbol": symbol, "active": active, "staging": staging,
+            "ids": ranges(list(section.entries.values())), "ts": str(newest),
+            "names": self._names(symbol, active), "staged": self.keys.contract(staging, "") if staging else "",
+            "counts": [part for name, n in section.counts.items() for part in (name, n)],
+            "updates": [update.packed() for update in section.updates.values()],
+        }
+
+    # --- spot ---
+    def _commit_spots(self, entries: Sequence[Entry], consumer: str) -> None:
+        newest: dict[str, _Spot] = {}
+        entries_of: dict[str, list[Entry]] = {}
+        poison: dict[str, str] = {}
+        for entry in entries:
+            try:
+                symbol, ts, price = entry.text("symbol"), entry.integer("ts"), entry.number("price")
+                registers.time_ms(ts, "ts")
+                if registers.price(price, "price") is None or price == 0:
+                    raise ValueFault("out_of_range", f"no spot: {price!r}")
+            except (FieldError, ValueFault) as error:
+                poison[entry.id] = str(error)
+                continue
+            if symbol not in self._symbols:
+                continue
+            entries_of.setdefault(symbol, []).append(entry)
+            if symbol not in newest or (ts, price) > (newest[symbol].ts, newest[symbol].price):
+                newest[symbol] = _Spot(ts, price, entry.id)
+        if poison:
+            raise Poison(poison)
+        for _ in range(_EPOCH_TRIES):
+            packed: list[dict[str, object]] = []
+            for symbol, spot in newest.items():
+                active, _staging = self._epochs_of(symbol)
+                packed.append({
+                    "symbol": symbol, "active": active, "ids": ranges(entries_of[symbol]),
+                    "price": registers.decimal(spot.price), "ts": str(spot.ts), "origin": spot.origin,
+                    "names": self._names(symbol, active), "counts": ["spots", len(entries_of[symbol])],
+                })
+            if self._run("spot", entries, consumer, packed) is not None:
+                return
+            self._epochs.clear()
+        raise RuntimeError("the epochs changed under every attempt")
+
+    # --- both ---
+    def _run(
+        self, script: str, entries: Sequence[Entry], consumer: str, sections: list[dict[str, object]]
+    ) -> list[int] | None:
+        """What the script counted, or None where the epochs are not the ones named."""
+        reply = self.scripts.run(
+            script, {"stream": entries[0].stream},
+            {"group": self.name, "consumer": consumer, "entries": [entry.id for entry in entries],
+             "sections": sections},
+        )
+        match reply[0]:
+            case b"ok":
+                counts: list[int] = reply[1:]
+                return counts
+            case b"gone":
+                raise Gone(frozenset(entry.decode() for entry in reply[1:]))
+            case _:
+                return None
+
+    def _names(self, symbol: str, epoch: str) -> dict[str, str]:
+        return {**self.keys.names(symbol, epoch), "analytics": self.keys.analytics(self.name, symbol)}
+
+    def _epochs_of(self, symbol: str) -> tuple[str, str]:
+        """(active, staging) as last seen; the script refuses them when they have changed."""
+        known = self._epochs.get(symbol)
+        if known is None:
+            active = self._database.hget(self.keys.epoch_active(symbol), symbol) or b""
+            staging = self._database.hget(self.keys.epoch_staging(symbol), symbol) or b""
+            known = self._epochs[symbol] = active.decode(), staging.decode()
+        return known
+
+
+def run(settings: Settings, database: Database, life: Life) -> None:
+    run_stage(HydrateStage(settings, database), database, settings, life)

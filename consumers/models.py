@@ -1,0 +1,187 @@
+"""models: reads massive:diff:stream, publishes documents and their diffs.
+
+``claim_symbol.lua`` gives an underlying's lease and the panes that changed; their tiles are compared with what was
+last published; ``publish.lua`` stores every document's next version and announces it, in one call. A stored document
+is patched in place, so that a publication costs what changed. JSON is made here and nowhere earlier.
+"""
+
+import time
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import orjson
+from walrus import Database
+
+from pipeline.entry import Entry, FieldError
+from pipeline.epochs import Epochs
+from pipeline.errors import Poison
+from pipeline.keys import Keys
+from pipeline.life import Life, run_stage
+from pipeline.models.documents import HEADER_BYTES
+from pipeline.models.pane import PaneModel
+from pipeline.publication import MODELS, Edition, Facts, Layouts, Publication, next_editions
+from pipeline.scripts import Scripts
+from pipeline.settings import Settings
+from pipeline.tiles import unpack_tiles
+
+DOCUMENT_TTL_S = 72 * 3600
+"""A weekend must not erase what was last published."""
+HEADER_MARK = "header"
+
+
+@dataclass(slots=True)
+class Known:
+    """What this process knows of an epoch's documents; true while their versions are still the stored ones."""
+
+    layouts: Layouts
+    editions: dict[str, Edition] = field(default_factory=lambda: {model: Edition() for model in MODELS})
+
+
+class ModelsStage:
+    name = "models"
+    reclaim_idle_ms = 1000
+
+    def __init__(self, settings: Settings, database: Database) -> None:
+        self.keys = Keys(settings.layout, settings.namespace)
+        self.scripts = Scripts(database)
+        self._database = database
+        self._settings = settings
+        self._epochs = Epochs(database, self.keys)
+        self._known: OrderedDict[str, Known] = OrderedDict()
+
+    def streams(self) -> list[str]:
+        return self.keys.streams("diff", self._settings.symbols)
+
+    def commit(self, entries: Sequence[Entry], consumer: str) -> None:
+        for entry in entries:
+            try:
+                symbol, epoch = entry.text("symbol"), entry.text("epoch")
+                entry.integer("ts")
+            except FieldError as error:
+                raise Poison({entry.id: str(error)}) from error
+            self._publish(entry, consumer, symbol, epoch)
+
+    def _publish(self, entry: Entry, consumer: str, symbol: str, epoch_id: str) -> None:
+        keys = self.keys
+        names = dict(keys.names(symbol, epoch_id))
+        reply = self.scripts.run(
+            "claim_symbol",
+            {"stream": entry.stream, "geometry": keys.geometry(epoch_id)},
+            {"group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch_id,
+             "names": names},
+        )
+        if reply[0] != b"claimed":
+            return
+        _, token, seq, _whole, spot, quotes_minute, chain_ts, _snapshot_ts, timeframe, flat, marks = reply
+        facts = Facts.read(spot, quotes_minute, chain_ts, timeframe)
+        state = dict(zip(flat[::2], flat[1::2], strict=True))
+        marked = [mark.decode() for mark in marks]
+        known = self._known_of(symbol, epoch_id, state)
+        full = any(state.get(f"{model}:epoch".encode(), b"").decode() != epoch_id for model in MODELS)
+        while True:
+            panes, seqs = self._panes(known.layouts, marked, full)
+            if not full:
+                try:
+                    self._load(symbol, known, list(panes))
+                except MissingDocument:
+                    full = True
+                    continue
+            made = next_editions(known.layouts, panes, known.editions, facts, full)
+            stored = self.scripts.run(
+                "publish",
+                {"stream": entry.stream, "models": keys.stream("model", symbol)},
+                {
+                    "group": self.name, "entry": entry.id, "symbol": symbol, "epoch": epoch_id, "token": token,
+                    "ts": entry.text("ts"), "origin": entry.fields.get(b"origin", b""),
+                    "now_ms": int(time.time() * 1000), "ttl_s": DOCUMENT_TTL_S,
+                    "seq": orjson.dumps({HEADER_MARK: int(seq), **seqs}),
+                    "documents": [self._packed(symbol, publication) for publication in made], "names": names,
+                },
+            )
+            if stored == -1 and not full:
+                full = True  # a stored document is not what its version says: publish it whole
+                continue
+            break
+        if stored == 1:
+            known.editions.update((publication.model, publication.edition) for publication in made)
+        else:
+            self._known.pop(symbol, None)
+
+    def _known_of(self, symbol: str, epoch_id: str, state: dict[bytes, bytes]) -> Known:
+        """What is remembered of this epoch's documents, without what others have published meanwhile."""
+        known = self._known.get(symbol)
+        if known is None or known.layouts.epoch.id != epoch_id:
+            epoch = self._epochs.get(epoch_id)
+            if epoch is None:
+                raise RuntimeError(f"the geometry of {epoch_id} is gone while it is active")
+            known = self._known[symbol] = Known(Layouts(epoch))
+        for model in MODELS:
+            version = int(state.get(f"{model}:version".encode(), b"0"))
+            if known.editions[model].version != version:
+                known.editions[model] = Edition(version)
+        return known
+
+    def _panes(self, layouts: Layouts, marked: list[str], full: bool) -> tuple[dict[str, PaneModel], dict[str, int]]:
+        """The computed panes to publish, and the commit each was computed at."""
+        epoch = layouts.epoch
+        wanted = [pane for pane in epoch.panes if full or pane in set(marked)]
+        with self._database.pipeline(transaction=False) as pipeline:
+            for pane in wanted:
+                pipeline.hgetall(self.keys.tiles(epoch.id, pane))
+            tiles = dict(zip(wanted, pipeline.execute(), strict=True))
+        panes = {pane: unpack_tiles(fields, epoch.panes[pane].geometry) for pane, fields in tiles.items()}
+        return panes, {pane: int(fields[b"seq"]) for pane, fields in tiles.items()}
+
+    def _load(self, symbol: str, known: Known, panes: list[str]) -> None:
+        """Read back from the stored documents what a diff needs and this process does not know.
+
+        Raises MissingDocument where one is not stored.
+        """
+        wanted: list[tuple[str, str, int, int]] = []  # model, block or '' for the header, offset, length
+        for model, edition in known.editions.items():
+            layout = known.layouts.of[model]
+            if not edition.header:
+                wanted.append((model, "", 0, 1 + HEADER_BYTES))
+            names = {name for name, _ in edition.arrays}
+            for name, block in layout.blocks.items():
+                needs_arrays = model != "heatmap" or name in panes
+                if needs_arrays and name not in names:
+                    wanted.append((model, name, block.offset, block.length))
+                elif block.head is not None and name not in edition.heads:
+                    start, size = block.head
+                    wanted.append((model, name, block.offset, start + size))
+        if not wanted:
+            return
+        with self._database.pipeline(transaction=False) as pipeline:
+            for model, _, offset, length in wanted:
+                pipeline.getrange(self.keys.model(model, symbol), offset, offset + length - 1)
+            texts = pipeline.execute()
+        for (model, name, _, length), text in zip(wanted, texts, strict=True):
+            if len(text) != length:
+                raise MissingDocument
+            edition, layout = known.editions[model], known.layouts.of[model]
+            if not name:
+                edition.header = orjson.loads(text.rstrip() + b"}")
+                continue
+            block = layout.blocks[name]
+            if block.head is not None:
+                edition.heads[name] = layout.read_head(text, name)
+            if length == block.length:
+                edition.arrays.update(layout.read_arrays(text, name))
+
+    def _packed(self, symbol: str, publication: Publication) -> dict[str, object]:
+        return {
+            "model": publication.model, "key": self.keys.model(publication.model, symbol), "kind": publication.kind,
+            "base": publication.base, "version": publication.version, "length": publication.length,
+            "payload": publication.payload,
+            "patches": [part for patch in publication.patches for part in patch],
+        }
+
+
+class MissingDocument(Exception):
+    """A stored document is gone or another's."""
+
+
+def run(settings: Settings, database: Database, life: Life) -> None:
+    run_stage(ModelsStage(settings, database), database, settings, life)

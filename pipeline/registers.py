@@ -1,0 +1,99 @@
+"""Last-writer-wins registers: what a contract is worth, ordered by (provider time ms, sequence).
+
+A register is a list of texts in the order that ``lua/include/newest.lua`` stores them; None: no value.
+"""
+
+import math
+from collections.abc import Sequence
+
+Register = list[str | None]
+
+PRICE_LIMIT = 100_000.0
+"""Dollars. No listed option costs as much; above it a number is an error, and documents could not print it."""
+COUNT_LIMIT = 1_000_000_000_000
+FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000  # 2000 and 2100: other integers are no event times
+SEQUENCE_LIMIT = 2**53  # Lua counts in doubles
+
+
+class ValueFault(ValueError):
+    """A value that cannot be what its field says. ``reason`` is a short word to count it under."""
+
+    def __init__(self, reason: str, message: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def price(value: object, name: str) -> str | None:
+    """A price in dollars as the shortest decimal that reads back to the same float64. None stays None."""
+    if value is None:
+        return None
+    number = _number(value, name)
+    if number < 0:
+        raise ValueFault("negative_price", f"{name} is negative: {number!r}")
+    if number >= PRICE_LIMIT:
+        raise ValueFault("out_of_range", f"{name} is beyond {PRICE_LIMIT:.0f}: {number!r}")
+    return decimal(number)
+
+
+def rate(value: object, name: str) -> str | None:
+    """Any finite number (a greek, an implied volatility) as the shortest decimal. None stays None."""
+    return None if value is None else decimal(_number(value, name))
+
+
+def count(value: object, name: str) -> str | None:
+    """A whole number of contracts. None stays None."""
+    if value is None:
+        return None
+    number = _number(value, name)
+    if number < 0 or number > COUNT_LIMIT:
+        raise ValueFault("out_of_range", f"{name} is no number of contracts: {number!r}")
+    return str(round(number))
+
+
+def time_ms(value: object, name: str, per_ms: int = 1) -> str:
+    """An event time as integer ms; ``per_ms`` 1,000,000 where the provider counts nanoseconds."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueFault("bad_time", f"{name} is not an integer: {value!r:.40}")
+    ms = value // per_ms
+    if not FIRST_MS <= ms < LAST_MS:
+        raise ValueFault("bad_time", f"{name} is no time of this century: {value}")
+    return str(ms)
+
+
+def sequence(value: object, name: str) -> str:
+    """A provider sequence number; a missing one is 0."""
+    if value is None:
+        return "0"
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < SEQUENCE_LIMIT:
+        raise ValueFault("bad_sequence", f"{name} is no sequence number: {value!r:.40}")
+    return str(value)
+
+
+def decimal(number: float) -> str:
+    """The shortest decimal that reads back to the same float64; whole numbers without a point."""
+    text = repr(number + 0.0)
+    return text.removesuffix(".0")
+
+
+def _number(value: object, name: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ValueFault("wrong_type", f"{name} is not a number: {value!r:.40}")
+    try:
+        number = float(value)
+    except OverflowError:
+        raise ValueFault("out_of_range", f"{name} is too large") from None
+    if not math.isfinite(number):
+        raise ValueFault("not_finite", f"{name} is {number}")
+    return number
+
+
+def order(register: Sequence[str | None]) -> tuple[float, float, tuple[str, ...]]:
+    """What decides which of two registers is the newer: time, sequence, then the values, as newest.lua does."""
+    return float(register[0] or -1), float(register[1] or -1), tuple(value or "" for value in register[2:])
+
+
+def newest(a: Register | None, b: Register | None) -> Register | None:
+    """The newer of two registers of a kind."""
+    if a is None or b is None:
+        return a or b
+    return a if order(a) >= order(b) else b
