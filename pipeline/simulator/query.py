@@ -66,9 +66,12 @@ def _check(name: str, value: str) -> None:
 def _open_cursor(cursor: str) -> Mapping[str, str]:
     try:
         text = base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)).decode()
-        return dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
+        params = dict(parse_qsl(text, keep_blank_values=True, strict_parsing=True))
     except (binascii.Error, ValueError) as error:
         raise QueryError("cursor: cannot be read") from error
+    if "ap" not in params:
+        raise QueryError("cursor: cannot be read")
+    return params
 
 
 def write_cursor(query: ChainQuery) -> str:
@@ -89,7 +92,6 @@ def page(market: Market, symbol: str, query: ChainQuery, hidden: float = 0.0) ->
     ``hidden`` is the fraction of contracts left out, always the same ones.
     """
     rows = np.flatnonzero(market.symbol == market.symbols.index(symbol))
-    rows = rows[_listed(market, rows, query, hidden)]
     # The table is in ticker order within a symbol, so a stable sort by another key keeps ticker as the second.
     if query.sort == "expiration_date":
         rows = rows[np.argsort(market.expiration[rows], kind="stable")]
@@ -97,14 +99,15 @@ def page(market: Market, symbol: str, query: ChainQuery, hidden: float = 0.0) ->
         rows = rows[np.argsort(market.strike[rows], kind="stable")]
     if query.order == "desc":
         rows = rows[::-1]
-    start = 0
     if query.after:
+        # The anchor is sought among all contracts: a listing goes on though its anchor has vanished meanwhile.
         found = np.flatnonzero(rows == market.row_of.get(query.after, -1))
         if not len(found):
-            raise QueryError("cursor: its anchor is no longer listed")
-        start = int(found[0]) + 1
-    chosen = rows[start : start + query.limit].tolist()
-    more = start + query.limit < len(rows)
+            raise QueryError("cursor: its anchor was never listed")
+        rows = rows[int(found[0]) + 1 :]
+    rows = rows[_listed(market, rows, query, hidden)]
+    chosen = rows[: query.limit].tolist()
+    more = len(rows) > query.limit
     return chosen, replace(query, after=market.ticker[chosen[-1]]) if more else None
 
 

@@ -71,6 +71,7 @@ class Simulator:
         self._server: uvicorn.Server
         self._thread: threading.Thread | None = None
         self._ready = threading.Event()
+        self._failure: Exception | None = None
 
     def __enter__(self) -> Self:
         listener = socket.create_server((self.settings.host, self.settings.port), reuse_port=False)
@@ -79,8 +80,8 @@ class Simulator:
         self._clock.restart()
         self._thread = threading.Thread(target=self._run, args=(listener,), name="simulator", daemon=True)
         self._thread.start()
-        if not self._ready.wait(_START_WAIT_S):
-            raise SimulatorError(f"the simulator did not start listening within {_START_WAIT_S:g} s")
+        if not self._ready.wait(_START_WAIT_S) or self._failure is not None:
+            raise SimulatorError(f"the simulator did not start: {self._failure or 'no answer in time'}")
         return self
 
     def __exit__(
@@ -91,7 +92,12 @@ class Simulator:
             self._thread.join(_START_WAIT_S)
 
     def _run(self, listener: socket.socket) -> None:
-        asyncio.run(self._serve(listener))
+        try:
+            asyncio.run(self._serve(listener))
+        except Exception as error:  # told to the thread that waits for the start
+            self._failure = error
+            self._ready.set()
+            raise
 
     async def _serve(self, listener: socket.socket) -> None:
         self._loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from pipeline.simulator.server import build_market
 from pipeline.simulator.spot import SpotPathError
 from tests.simulator.conftest import MORNING
 
-SETTINGS = SimulatorSettings(symbols=("SPX", "NDX"), rate=4_000, clock=MORNING, clock_speed=0)
+SETTINGS = SimulatorSettings(symbols=("SPX", "NDX"), rate=2_000, clock=MORNING, clock_speed=0)
 BARS = "date,time_et,open,high,low,close\n"
 
 
@@ -41,7 +41,7 @@ def minute():
 def test_events_come_at_the_rate(minute):
     _, options, _ = minute
     ticks = sum(event["ev"] in "QT" for event in options)
-    assert ticks / 61 == pytest.approx(4_000, rel=0.05)
+    assert ticks / 61 == pytest.approx(2_000, rel=0.05)
 
 
 def test_over_nine_in_ten_quotes_change_sizes_only(minute):
@@ -89,7 +89,7 @@ def test_quotes_follow_spot_and_stay_uncrossed(minute):
 
 
 def test_bars_add_up_to_the_trades(minute):
-    moved, options, _ = minute
+    _, options, _ = minute
     end = max(event["e"] for event in options if event["ev"] == "AM")
     for channel in ("A", "AM"):
         bars = sum(event["v"] for event in options if event["ev"] == channel and event["e"] <= end)

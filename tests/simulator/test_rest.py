@@ -202,7 +202,9 @@ def test_a_key_is_taken_from_the_header_or_the_query_and_must_be_there(still):
 def test_before_the_open_quotes_are_missing_while_volume_is_yesterdays():
     clock = datetime(2026, 9, 9, 9, 20, tzinfo=NEW_YORK)
     with (
-        Simulator(SimulatorSettings(symbols=("SPX",), rate=0, clock=clock, clock_speed=0, keys=frozenset({"k"}))) as sim,
+        Simulator(
+            SimulatorSettings(symbols=("SPX",), rate=0, clock=clock, clock_speed=0, keys=frozenset({"k"}))
+        ) as sim,
         httpx.Client(base_url=sim.url, headers={"Authorization": "Bearer k"}, trust_env=False) as http,
     ):
         rows = http.get(f"{CHAIN}?limit=250&expiration_date=2026-09-09").json()["results"]

@@ -1,14 +1,12 @@
 """Each REST fault as a client meets it."""
 
 import json
-import threading
 from collections.abc import Iterator
 
 import httpx
 import pytest
 
 from pipeline.contract import TickerError, parse_ticker
-from tests.waiting import wait_until
 
 CHAIN = "/v3/snapshot/options/I:SPX"
 STATUS = "/v1/marketstatus/now"
@@ -184,13 +182,3 @@ def test_delayed_rows_say_so_and_are_15_minutes_old(page):
     assert delayed["last_quote"]["timeframe"] == "DELAYED"
     age = prompt["last_quote"]["last_updated"] - delayed["last_quote"]["last_updated"]
     assert age == 15 * 60 * 1_000_000_000
-
-
-def test_faults_can_change_while_requests_are_under_way(still, http):
-    still.inject("slow-page:60")
-    late = threading.Thread(target=lambda: pytest.raises(httpx.HTTPError, http.get, CHAIN, timeout=1), daemon=True)
-    late.start()
-    wait_until(lambda: still.faults.struck["slow-page"] > 0, "the slow request to arrive")
-    still.clear()
-    assert http.get(STATUS).status_code == 200
-    late.join()

@@ -105,5 +105,5 @@ def test_the_same_seed_gives_the_same_chain_and_another_seed_another():
 
 
 def test_an_unknown_symbol_is_named():
-    with pytest.raises(ValueError, match="'ABC'.*SPX"):
+    with pytest.raises(ValueError, match=r"'ABC'.*SPX"):
         synthetic_chain("ABC", NOW_NS, seed=1)
