@@ -5,6 +5,12 @@ heatmap/1                      pane            butterfly:call:mid ... [S, W], si
 gex-side/1 (calls, puts)       pane            calls or puts [S], keyed by strike
 gex/1 (net)                    NET             by_strike [U], keyed by strike; totals and buckets in its head
 
+A diff has the document's name with ``-diff``, every header field, ``base`` (the version it applies to), and
+
+    "panes": {block: {array: {"i": [indices, strike * W + width], "v": [values or null]}}}   for the heatmap
+    "panes": {block: {array: {"k": [strike keys], "v": [values or null]}}}                   for the GEX documents
+    "heads": {block: {only the members that changed}}
+
 Heatmap numbers are thousandths of a dollar (null: MISSING), GEX numbers whole dollars per 1 % (null: MISSING_USD).
 """
 
@@ -55,6 +61,8 @@ NET_HEAD_BYTES = 2048
 
 MILLS = Number(width=11, decimals=3, missing=MISSING)
 USD = Number(width=16, decimals=0, missing=MISSING_USD)
+
+_UNITS = b'"unit":"usd_per_1pct","sign_model":"naive"'
 
 # The name of a side's array in a GEX document.
 BOOK_OF_SIDE = {"call": "calls", "put": "puts"}
@@ -168,9 +176,6 @@ def gex_net_layout(symbol: str, epoch: str, strikes: Floats) -> Layout:
 def gex_net_arrays(net: Integers) -> dict[tuple[str, str], Integers]:
     """Net GEX by strike (int64[U], gex.net_by_strike) under the name of its document; its head is gex.summary."""
     return {(NET, "by_strike"): net}
-
-
-_UNITS = b'"unit":"usd_per_1pct","sign_model":"naive"'
 
 
 def _numbers(values: Floats) -> bytes:

@@ -10,6 +10,7 @@ A *cell* is one number; a *block* is one pane (or the one body of a document wit
 named arrays of cells, contiguous in the document. Cells of a block are numbered in the order of their bytes.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -63,7 +64,7 @@ class ArraySlots:
 
     @property
     def size(self) -> int:
-        return int(np.prod(self.shape))
+        return math.prod(self.shape)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,11 +203,13 @@ class Layout:
             block = self.blocks[pane]
             if block.head is not None:
                 start, size = block.head
-                patches.append((block.offset + start, _members(self.fit_head(heads[pane], size), size, pane)))
+                patches.append((block.offset + start, _members(self.fit_head(pane, heads[pane]), size, pane)))
         return patches
 
-    def fit_head(self, head: Head, size: int) -> dict[str, Any]:
-        """The head with its lists shortened from the end until it fits; what is counted elsewhere stays counted."""
+    def fit_head(self, pane: str, head: Head) -> dict[str, Any]:
+        """The head as the document shows it: lists lose their tail until it fits, what is counted stays counted."""
+        slot = self.blocks[pane].head
+        size = 0 if slot is None else slot[1]
         fitted = dict(head)
         for name in self.shortened:
             spare = size - (len(orjson.dumps(fitted)) - 2)
@@ -231,8 +234,7 @@ class Layout:
         for pane, block in self.blocks.items():
             if block.head is None or pane not in new_heads:
                 continue
-            size = block.head[1]
-            old, new = self.fit_head(old_heads[pane], size), self.fit_head(new_heads[pane], size)
+            old, new = self.fit_head(pane, old_heads[pane]), self.fit_head(pane, new_heads[pane])
             if list(old) != list(new):
                 raise ValueError(f"{pane}: the keys of a head never change within an epoch")
             # Compared as text, since it is text that is stored: 1 and 1.0 are equal but not the same bytes.

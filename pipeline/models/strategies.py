@@ -63,31 +63,37 @@ def grids(
     """Every tile of a pane: key -> int32 mills, ``single:*`` [3, S], ``vertical:*`` and ``butterfly:*`` [3, S, W].
 
     With ``previous`` (the grids of the same geometry) and ``dirty`` (bool[2, S], contracts whose quote changed since)
-    only anchors with a dirty leg are computed again; the result is the same integers.
+    only anchors with a dirty leg are computed again; the result is the same integers. Grids of a side without a dirty
+    contract are the arrays of ``previous`` themselves: a grid is a value, never written to.
     """
     result: dict[str, Mills] = {}
-    strikes = quotes.priced.shape[1]
-    everything = np.arange(strikes)
+    everything = np.arange(quotes.priced.shape[1])
     for row, side in enumerate(SIDES):
-        book = _SideBook.of(quotes, row)
         wing = legs.up if side == "call" else legs.down
-        changed = None if previous is None or dirty is None else np.append(dirty[row], False)
+        if previous is not None and dirty is not None and not dirty[row].any():
+            result.update((f"{strategy}:{side}", previous[f"{strategy}:{side}"]) for strategy in STRATEGIES)
+            continue
+        book = _SideBook.of(quotes, row)
         for strategy in STRATEGIES:
             key = f"{strategy}:{side}"
-            if changed is None or previous is None:
+            if previous is None or dirty is None:
                 result[key] = book.tiles(strategy, everything, legs, wing)
-                continue
-            touched = changed[:-1].copy()
-            if strategy != "single":
-                touched |= changed[wing].any(axis=1)
-            if strategy == "butterfly":
-                touched |= changed[legs.up].any(axis=1) | changed[legs.down].any(axis=1)
-            anchors = np.flatnonzero(touched)
-            grid = previous[key].copy()
-            if anchors.size:
-                grid[:, anchors] = book.tiles(strategy, anchors, legs, wing)
-            result[key] = grid
+            else:
+                anchors = _touched(strategy, dirty[row], legs, wing)
+                result[key] = previous[key].copy()
+                result[key][:, anchors] = book.tiles(strategy, anchors, legs, wing)
     return {key: result[key] for key in GRID_KEYS}
+
+
+def _touched(strategy: str, dirty: Booleans, legs: Legs, wing: Indices) -> Indices:
+    """The anchors with a dirty leg at any width."""
+    touched = dirty.copy()
+    padded = np.append(dirty, False)
+    if strategy == "vertical":
+        touched |= padded.take(wing).any(axis=1)
+    elif strategy == "butterfly":
+        touched |= padded.take(legs.up).any(axis=1) | padded.take(legs.down).any(axis=1)
+    return np.flatnonzero(touched)
 
 
 @dataclass(frozen=True, slots=True)

@@ -377,7 +377,7 @@ def test_a_real_chain_is_published_and_patched():
         new,
         header=header_of(HEATMAP_SCHEMA, 2),
         base=1,
-        old_heads={name: layout.fit_head(heads[name], layout.blocks[name].head[1])},
+        old_heads={name: heads[name]},
         new_heads={name: model.head},
     )
     assert diff.changed

@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.models.gex import MAX_USD, MISSING_USD
@@ -52,6 +52,7 @@ def test_a_width_that_cannot_be_a_slot_is_refused(width, decimals):
         encode(np.array([1]), width, decimals, MISSING)
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.integers(-(10**9) + 1, 10**10 - 1), st.just(MISSING)), max_size=30))
 def test_decode_is_the_inverse_of_encode_for_mills(ints):
     text = encode(np.array(ints, dtype=np.int64), 11, 3, MISSING)
@@ -60,6 +61,7 @@ def test_decode_is_the_inverse_of_encode_for_mills(ints):
         assert json.loads(bytes(row)) == (None if value == MISSING else value / 1000)
 
 
+@settings(deadline=None)
 @given(st.lists(st.one_of(st.integers(-(10**15) + 1, 10**16 - 1), st.just(MISSING_USD)), max_size=30))
 def test_decode_is_the_inverse_of_encode_for_dollars(ints):
     text = encode(np.array(ints, dtype=np.int64), 16, 0, MISSING_USD)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import quad
 
@@ -33,6 +33,7 @@ def otm_price(forward, strike, v):
     return math.sqrt(forward * strike) * value
 
 
+@settings(deadline=None)
 @given(
     v=st.floats(math.log(1e-3), math.log(3.0)).map(math.exp),
     deviations=st.floats(-7.0, 7.0),
