@@ -135,6 +135,17 @@ def test_vanished_contracts_are_the_same_ones_at_every_request(page, http, still
     assert len(tickers()) == len(still.market.ticker)
 
 
+def test_a_listing_goes_on_though_its_anchor_vanishes_meanwhile(still, http):
+    url, seen = f"{CHAIN}?limit=250", []
+    while url:
+        body = http.get(url).json()
+        seen += [row["details"]["ticker"] for row in body["results"]]
+        url = body.get("next_url", "")
+        still.inject("vanish:1" if len(seen) > 1_000 else "vanish:0.5")
+    assert len(seen) > 1_000
+    assert seen == sorted(set(seen))
+
+
 def test_null_rows_have_null_where_an_object_or_a_figure_belongs(page):
     rows = page("null-rows:0.5").json()["results"]
     nulls = {name for row in rows for name, value in row.items() if value is None}
