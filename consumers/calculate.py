@@ -9,26 +9,21 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import msgpack
 import numpy as np
-import orjson
 from numpy.typing import NDArray
 from walrus import Database
 
+from pipeline.claim import blank_values, pane_values, take_values
 from pipeline.entry import Entry, FieldError
 from pipeline.epochs import Epochs
 from pipeline.errors import Poison
-from pipeline.geometry import Pane
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
-from pipeline.models.pane import PaneModel, PaneValues, calculate
+from pipeline.models.pane import PaneModel, calculate
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
 from pipeline.tiles import pack_tiles
 
-MINUTE_MS = 60_000
-_VALUES = 6
-"""Numbers a claim hands out per contract: bid, ask, iv, gamma, open interest, volume."""
 _KEPT_PANES = 512
 
 
@@ -90,10 +85,12 @@ class CalculateStage:
         if epoch is None:
             raise RuntimeError(f"the geometry of {epoch_id} is gone while it is active")
         pane = epoch.panes[pane_name]
-        previous = None if whole or held is None else held
-        held, dirty = _take(pane, msgpack.unpackb(packed), previous, claim)
+        if whole or held is None:
+            held = Held(claim, blank_values(pane))
+        held.claim = claim
+        dirty = take_values(pane, packed, held.values)
         self._keep(place, held)
-        values = _values(held.values, spot, epoch.snapshot_ts, epoch.rate)
+        values = pane_values(held.values, spot, epoch.snapshot_ts, epoch.rate)
         held.model = calculate(pane.geometry, values, held.model, dirty if held.model is not None else None)
         fields = pack_tiles(held.model)
         changed = fields if held.stored is None else {
@@ -119,35 +116,6 @@ class CalculateStage:
         self._held.move_to_end(place)
         if len(self._held) > _KEPT_PANES:
             self._held.popitem(last=False)
-
-
-def _take(
-    pane: Pane, claimed: list[bytes | bool], previous: Held | None, claim: int
-) -> tuple[Held, NDArray[np.bool_]]:
-    """The pane's values after a claim, and which contracts' quotes may differ from before."""
-    shape = (2, pane.geometry.strikes.size)
-    if previous is None:
-        held = Held(claim, np.full((_VALUES, *shape), np.nan))
-    else:
-        held = Held(claim, previous.values, previous.model, previous.stored)
-    dirty = np.zeros(shape, dtype=np.bool_)
-    for first in range(0, len(claimed), _VALUES + 1):
-        ticker = claimed[first]
-        row, column = pane.places[ticker if isinstance(ticker, str) else ticker.decode()]  # type: ignore[union-attr]
-        numbers = claimed[first + 1 : first + 1 + _VALUES]
-        held.values[:, row, column] = [float(value) if value else np.nan for value in numbers]
-        dirty[row, column] = True
-    return held, dirty
-
-
-def _values(values: NDArray[np.float64], spot: bytes, snapshot_ts: int, rate: float) -> PaneValues:
-    """Event time is the spot's, floored to the minute: a spot that moves or a minute that turns marks every pane."""
-    price, as_of_ms = np.nan, snapshot_ts
-    if spot:
-        parsed = orjson.loads(spot)
-        price, as_of_ms = float(parsed["price"]), int(parsed["ts"])
-    bid, ask, iv, gamma, open_interest, volume = values
-    return PaneValues(bid, ask, iv, gamma, open_interest, volume, price, as_of_ms // MINUTE_MS * MINUTE_MS, rate)
 
 
 def run(settings: Settings, database: Database, life: Life) -> None:

@@ -95,8 +95,10 @@ class Settings(BaseSettings):
     """A feed that had been speaking and is silent for so long makes its epoch dormant: fresh chain, new epoch."""
     snapshot_interval_s: float = Field(60.0, gt=0, le=86_400)
     """How often the keeper stores the hydrated state and audits that incremental equals full."""
-    retention_s: float = Field(900.0, gt=0, le=7 * 86_400)
+    retention_s: float = Field(300.0, gt=0, le=7 * 86_400)
     """How long stream entries stay after every group is done with them: the window a replay can reach back."""
+    model_retention_s: float = Field(60.0, gt=0, le=86_400)
+    """How long published diffs stay: a browser that was away for longer gets a full model instead."""
     consumer_idle_s: float = Field(600.0, gt=0)
     """A consumer that owns nothing and was not seen for so long is removed from its group."""
 
