@@ -11,8 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from zoneinfo import ZoneInfo
+from datetime import timedelta
 
 import orjson
 from redis.exceptions import RedisError
@@ -22,15 +21,17 @@ from pipeline import metrics
 from pipeline.contract import INDEX_SYMBOLS, provider_symbol
 from pipeline.entry import Entry, FieldError
 from pipeline.errors import Gone, NotYet, Poison
+from pipeline.geometry import RECENTRE_PART, new_york_day
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.logs import Outage, get_log
 from pipeline.provider.chain import Chain, Scope, fetch_chain, peek_spot
 from pipeline.provider.errors import BusyError, FaultyError, ProviderError, RefusedError, StoppedError
-from pipeline.provider.market import Value, index_values, market_now_ms, price_of
+from pipeline.provider.market import Value, index_values, market_now_ms
 from pipeline.provider.rest import OnRetry, Rest
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
+from pipeline.spot import held_spot
 
 SNAPSHOT_TTL_S = 300
 WIDER = 1.5  # strikes are fetched this much wider than they are needed, so that spot may move before the next chain
@@ -38,7 +39,6 @@ BACKOFF_S = (2.0, 60.0)  # after the first failed fetch of a symbol, and at most
 RENEW_S = 10.0  # a job under way is renewed this often: well below reclaim_idle_ms
 KEPT_S = 60.0  # a chain that could not be announced, with Redis away, is announced later unless it is older than this
 LATENCY_WINDOW_MS = 3_600_000
-_NEW_YORK = ZoneInfo("America/New_York")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +208,7 @@ class ChainStage:
 
         underlying = provider_symbol(symbol)
         ts = self._market_now_ms(on_retry)
-        held = self._held_spot(symbol) if self._settings.scope == "near" else None
+        held = held_spot(self._database, self.keys, symbol) if self._settings.scope == "near" else None
         asked = held or self._asked_spot(symbol, on_retry)
         chain = fetch_chain(self._rest, underlying, self._scope(ts, asked), on_retry)
         if held is not None and self._misses(chain, held):
@@ -236,7 +236,7 @@ class ChainStage:
     def _scope(self, ts: int, spot: Value | None) -> Scope:
         if self._settings.scope == "full":
             return Scope()
-        today = datetime.fromtimestamp(ts / 1000, UTC).astimezone(_NEW_YORK).date()
+        today = new_york_day(ts)
         strikes = None
         if spot is not None:
             half = WIDER * self._settings.scope_strikes
@@ -248,16 +248,7 @@ class ChainStage:
         if chain.spot is None:
             return not chain.contracts
         moved = abs(chain.spot.price / held.price - 1)
-        return not chain.contracts or moved > (WIDER - 1) * self._settings.scope_strikes
-
-    def _held_spot(self, symbol: str) -> Value | None:
-        held = self._database.get(self.keys.spot(symbol))
-        try:
-            spot = orjson.loads(held) if held else None
-        except orjson.JSONDecodeError:
-            return None
-        price = price_of(spot.get("price")) if isinstance(spot, dict) else None
-        return Value(symbol, price, 0) if price is not None else None
+        return not chain.contracts or moved > (WIDER - 1 - RECENTRE_PART) * self._settings.scope_strikes
 
     def _asked_spot(self, symbol: str, on_retry: OnRetry) -> Value | None:
         """Spot as the provider says it; None where the plan includes neither the index nor the underlying's price."""
