@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from honcho.environ import expand_processes, parse_procfile
 from honcho.printer import Printer
@@ -118,6 +119,7 @@ class Session:
         """Until asked to end. Answers what had to be killed."""
         try:
             self._start_server()
+            self._add_processes()
             self._start_provider()
             self._start_stages()
             if not self._asked.to_end:
@@ -139,22 +141,12 @@ class Session:
         self._server, self._url = server, server.url
         self._supervisor.say(f"redis at {shown(self._url)}, its files in {self._settings.data_dir}")
 
-    def _start_provider(self) -> None:
-        if self._plan.live:
-            return
-        port = _free_port()
-        self._rest, self._ws = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
-        command = shlex.join(["marketswarm", "simulate", "--port", str(port), *self._plan.simulate])
-        self._supervisor.add(PROVIDER, command, self._environment(with_key=False))
-        self._supervisor.start(PROVIDER)
-        # The stages would only complain and back off while the provider builds its market.
-        deadline = time.monotonic() + _PROVIDER_S
-        while not self._asked.to_end and not _listens(port):
-            self._supervisor.turn(0.05)
-            if time.monotonic() > deadline:
-                raise Failed(f"the simulated provider did not answer within {_PROVIDER_S:.0f} s")
-
-    def _start_stages(self) -> None:
+    def _add_processes(self) -> None:
+        if not self._plan.live:
+            port = _free_port()
+            self._rest, self._ws = f"http://127.0.0.1:{port}", f"ws://127.0.0.1:{port}"
+            command = shlex.join(["marketswarm", "simulate", "--port", str(port), *self._plan.simulate])
+            self._supervisor.add(PROVIDER, command, self._environment(with_key=False))
         processes = parse_procfile(shipped("Procfile").read_text()).processes
         # PORT, where it is set, is only where counting starts: a worker's port is PORT + 100 x stage + number.
         for process in expand_processes(processes, self._plan.scale, port=self._settings.port or None):
@@ -162,6 +154,19 @@ class Session:
             environment = self._environment(with_key=stage in _KEYED) | process.env
             self._supervisor.add(process.name, process.cmd, environment)
             self._names.append(process.name)
+
+    def _start_provider(self) -> None:
+        """The stages would only complain and back off while it builds its market, so they wait for it."""
+        if self._plan.live:
+            return
+        self._supervisor.start(PROVIDER)
+        deadline = time.monotonic() + _PROVIDER_S
+        while not self._asked.to_end and not _listens(self._rest):
+            self._supervisor.turn(0.05)
+            if time.monotonic() > deadline:
+                raise Failed(f"the simulated provider did not answer within {_PROVIDER_S:.0f} s")
+
+    def _start_stages(self) -> None:
         for name in self._names:
             if not self._asked.to_end:
                 self._supervisor.start(name)
@@ -255,7 +260,8 @@ class Session:
         self._supervisor.close()
         if self._server is not None:
             self._server.stop()
-        self._supervisor.say(f"ended; killed: {', '.join(killed)}" if killed else "ended")
+        if self._names:
+            self._supervisor.say(f"ended; killed: {', '.join(killed)}" if killed else "ended")
         return killed
 
     def _is_hurried(self) -> bool:
@@ -275,7 +281,8 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _listens(port: int) -> bool:
+def _listens(url: str) -> bool:
+    parts = urlsplit(url)
     with socket.socket() as probe:
         probe.settimeout(0.5)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((parts.hostname, parts.port)) == 0
