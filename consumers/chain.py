@@ -27,7 +27,7 @@ from pipeline.life import Life, run_stage
 from pipeline.logs import Outage, get_log
 from pipeline.provider.chain import Chain, Scope, fetch_chain, peek_spot
 from pipeline.provider.errors import BusyError, FaultyError, ProviderError, RefusedError, StoppedError
-from pipeline.provider.market import Value, index_values, market_now_ms
+from pipeline.provider.market import Moment, Value, index_values, market_now
 from pipeline.provider.rest import OnRetry, Rest
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
@@ -36,6 +36,7 @@ from pipeline.spot import held_spot
 SNAPSHOT_TTL_S = 300
 WIDER = 1.5  # strikes are fetched this much wider than they are needed, so that spot may move before the next chain
 BACKOFF_S = (2.0, 60.0)  # after the first failed fetch of a symbol, and at most
+FETCH_MOST_S = 60.0  # a chain that takes longer is given up; the keeper takes a job of two minutes for lost
 RENEW_S = 10.0  # a job under way is renewed this often: well below reclaim_idle_ms
 KEPT_S = 60.0  # a chain that could not be announced, with Redis away, is announced later unless it is older than this
 LATENCY_WINDOW_MS = 3_600_000
@@ -51,10 +52,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A whole chain. ``ts`` is the market's time when the fetch began, ms."""
+    """A whole chain. ``began`` is the market's time when its fetch began."""
 
     chain: Chain
-    ts: int
+    began: Moment
     spot: Value | None
     latency_ms: int
 
@@ -149,7 +150,7 @@ class ChainStage:
         fetched = future.result()
         for expiration in fetched.chain.rows:
             self._database.set(
-                self.keys.chain_snapshot(symbol, expiration, fetched.ts), fetched.chain.snapshot(expiration),
+                self.keys.chain_snapshot(symbol, expiration, fetched.began.ts), fetched.chain.snapshot(expiration),
                 ex=SNAPSHOT_TTL_S,
             )
         due_ms = int((time.time() + self._settings.chain_interval_s) * 1000)
@@ -207,31 +208,31 @@ class ChainStage:
             outage.broke(str(error), symbol=symbol)
 
         underlying = provider_symbol(symbol)
-        ts = self._market_now_ms(on_retry)
+        began = self._market_now(on_retry)
         held = held_spot(self._database, self.keys, symbol) if self._settings.scope == "near" else None
         asked = held or self._asked_spot(symbol, on_retry)
-        chain = fetch_chain(self._rest, underlying, self._scope(ts, asked), on_retry)
+        chain = fetch_chain(self._rest, underlying, self._scope(began.ts, asked), on_retry, FETCH_MOST_S)
         if held is not None and self._misses(chain, held):
             asked = self._asked_spot(symbol, on_retry)
-            chain = fetch_chain(self._rest, underlying, self._scope(ts, asked), on_retry)
+            chain = fetch_chain(self._rest, underlying, self._scope(began.ts, asked), on_retry, FETCH_MOST_S)
         if not chain.contracts:
             raise FaultyError(f"empty chain ({chain.dropped} rows without a usable date)")
         spot = chain.spot or (asked if asked is not held else None) or self._asked_spot(symbol, on_retry)
-        return Fetched(chain, ts, spot, int((time.monotonic() - started) * 1000))
+        return Fetched(chain, began, spot, int((time.monotonic() - started) * 1000))
 
-    def _market_now_ms(self, on_retry: OnRetry) -> int:
+    def _market_now(self, on_retry: OnRetry) -> Moment:
         """The market's time, never ours: a simulated session runs on its own clock."""
         try:
-            now_ms = market_now_ms(self._rest, on_retry)
+            now = market_now(self._rest, on_retry)
         except RefusedError as error:
             if error.status not in (403, 404):
                 raise
             if not self._own_clock:
                 self._own_clock = True
                 self._log.warning("the provider does not tell its time; this machine's clock is used", why=str(error))
-            return int(time.time() * 1000)
+            return Moment(int(time.time() * 1000), "")
         self._own_clock = False
-        return now_ms
+        return now
 
     def _scope(self, ts: int, spot: Value | None) -> Scope:
         if self._settings.scope == "full":
@@ -273,6 +274,10 @@ class ChainStage:
         newest = {"last_ok_ms": now_ms, "last_latency_ms": fetched.latency_ms}
         pipe.hset(analytics, mapping=newest | {f"{field}:{symbol}": value for field, value in newest.items()})
         pipe.hset(analytics, f"failed_in_a_row:{symbol}", 0)
+        if fetched.began.market:
+            pipe.hset(analytics, "market", fetched.began.market)  # the keeper takes no silence of a closed market ill
+        else:
+            pipe.hdel(analytics, "market")
         pipe.zadd(latency, {f"{now_ms}:{symbol}:{fetched.latency_ms}": now_ms})
         pipe.zremrangebyscore(latency, "-inf", now_ms - LATENCY_WINDOW_MS)
         pipe.execute()
@@ -313,7 +318,7 @@ def _read_jobs(entries: Sequence[Entry]) -> list[Job]:
 def _chain_entry(job: Job, fetched: Fetched) -> list[str | bytes]:
     """Fields and values of the chain's entry. Numbers as text: a script must not round them."""
     fields: dict[str, str | bytes] = {
-        "symbol": job.symbol, "ts": str(fetched.ts), "expirations": orjson.dumps(sorted(fetched.chain.rows)),
+        "symbol": job.symbol, "ts": str(fetched.began.ts), "expirations": orjson.dumps(sorted(fetched.chain.rows)),
         "contracts": str(fetched.chain.contracts),
     }
     if fetched.spot is not None:

@@ -16,17 +16,17 @@ from walrus import Database
 
 from pipeline import metrics
 from pipeline.backlog import Appended, Backlog
+from pipeline.leader import Leadership
 from pipeline.life import Life
-from pipeline.lock import RENEW_S, Lock
 from pipeline.logs import Outage, get_log
 from pipeline.provider.conversation import Pace
 from pipeline.provider.frames import Frame, Received
 from pipeline.provider.sockets import Feed
-from pipeline.scripts import Scripts
 from pipeline.settings import Settings
 
 BACKLOG_BYTES = 64 * 1024 * 1024  # some minutes of a busy market
 BATCH_ENTRIES, BATCH_BYTES = 500, 4 * 1024 * 1024
+RENEW_S = 1.0  # of the lock: several times within its time to live
 WRITE_S = 0.5  # at a stretch: the lock must be renewed however much is waiting
 TURN_S = 0.2
 COUNT_S = 0.5
@@ -57,7 +57,7 @@ class Relay:
         self._log = get_log(stage=life.stage, consumer=life.consumer)
         self._outage = Outage(self._log, "redis")
         # One leader a socket, beside the keeper's own.
-        self._lock = Lock(Scripts(database), f"{life.keys.leader()}:{path}", life.consumer)
+        self._lock = Leadership(database, f"{life.keys.leader()}:{path}")
         self._wanted: frozenset[str] = frozenset()
         self._in_hand: list[Appended] = []
         self._counting = threading.Lock()
@@ -196,7 +196,7 @@ class Relay:
                 if len(self.backlog):
                     continue
                 self._write_counts()
-                self._lock.drop()
+                self._lock.resign()
                 break
             except (RedisError, OSError) as error:
                 self._outage.broke(f"{type(error).__name__}: {error}")

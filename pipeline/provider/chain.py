@@ -1,5 +1,6 @@
 """Option chains: all pages of one underlying or nothing, the rows as received, by expiration."""
 
+import time
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -8,6 +9,7 @@ from typing import Any
 
 import orjson
 
+from pipeline.provider.errors import FaultyError
 from pipeline.provider.market import Value, ms_of_ns, price_of
 from pipeline.provider.rest import OnRetry, Rest
 
@@ -92,12 +94,15 @@ def _expiration(row: Any) -> str:
         return "bad_expiration"
 
 
-def fetch_chain(rest: Rest, underlying: str, scope: Scope, on_retry: OnRetry) -> Chain:
-    """All pages or an exception. ``underlying`` as the provider spells it: indices carry ``I:``."""
+def fetch_chain(rest: Rest, underlying: str, scope: Scope, on_retry: OnRetry, most_s: float) -> Chain:
+    """All pages within ``most_s`` seconds, or an exception. ``underlying`` as the provider spells it (``I:SPX``)."""
     chain = Chain()
+    deadline = time.monotonic() + most_s
     query = {"limit": str(PAGE_ROWS), **scope.query()}
     for page in rest.pages(f"/v3/snapshot/options/{underlying}", query, on_retry):
         chain.add(page)
+        if time.monotonic() > deadline:
+            raise FaultyError(f"chain not whole after {most_s:g} s and {chain.pages} pages")
     return chain
 
 

@@ -35,15 +35,25 @@ def ms_of_ns(value: object) -> int | None:
     return value // 1_000_000
 
 
-def market_now_ms(rest: Rest, on_retry: OnRetry) -> int:
-    """The market's time, ms: ``serverTime`` of the market status, the only clock the provider shows."""
-    said = rest.get("/v1/marketstatus/now", on_retry=on_retry).get("serverTime")
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The market's time, ms, and what it is doing then: open, extended-hours, closed, or '' where it is not said."""
+
+    ts: int
+    market: str
+
+
+def market_now(rest: Rest, on_retry: OnRetry) -> Moment:
+    """The market status: the only clock the provider shows."""
+    status = rest.get("/v1/marketstatus/now", on_retry=on_retry)
+    said, market = status.get("serverTime"), status.get("market")
     try:
         moment = datetime.fromisoformat(said)  # type: ignore[arg-type]  # whatever it is, it must read as a time
     except (TypeError, ValueError):
         raise FaultyError(f"/v1/marketstatus/now: serverTime {str(said)[:40]!r} is not a time") from None
     whole = moment.replace(tzinfo=moment.tzinfo or UTC) - datetime(1970, 1, 1, tzinfo=UTC)
-    return (whole.days * 86_400 + whole.seconds) * 1_000 + whole.microseconds // 1_000
+    ts = (whole.days * 86_400 + whole.seconds) * 1_000 + whole.microseconds // 1_000
+    return Moment(ts, market if isinstance(market, str) else "")
 
 
 def index_values(rest: Rest, tickers: Iterable[str], on_retry: OnRetry) -> list[Value]:
