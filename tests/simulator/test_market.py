@@ -34,14 +34,15 @@ def events(market: Market, seconds: float):
 
 @pytest.fixture(scope="module")
 def minute():
-    moved = market()
-    return moved, *events(moved, 61)
+    # Twenty-five seconds, with the end of a minute among them.
+    moved = market(clock=MORNING.replace(second=40))
+    return moved, *events(moved, 25)
 
 
 def test_events_come_at_the_rate(minute):
     _, options, _ = minute
     ticks = sum(event["ev"] in "QT" for event in options)
-    assert ticks / 61 == pytest.approx(2_000, rel=0.05)
+    assert ticks / 25 == pytest.approx(2_000, rel=0.05)
 
 
 def test_over_nine_in_ten_quotes_change_sizes_only(minute):
@@ -108,7 +109,7 @@ def test_bars_add_up_to_the_trades(minute):
 def test_index_values_come_five_times_a_second_in_cents(minute):
     moved, _, values = minute
     seen = [event for event in values if event["ev"] == "V" and event["T"] == "I:NDX"]
-    assert len(seen) == 61 * 5
+    assert len(seen) == 25 * 5
     assert all(round(event["val"], 2) == event["val"] for event in seen)
     assert max(abs(event["val"] / moved.chain_spot[1] - 1) for event in seen) < 0.01
     assert {event["ev"] for event in values} == {"V", "A", "AM"}
@@ -116,7 +117,7 @@ def test_index_values_come_five_times_a_second_in_cents(minute):
 
 def test_some_trades_carry_no_conditions_and_one_sided_quotes_come_in_both_forms():
     moved = market(rate=100_000)
-    options, _ = events(moved, 2)
+    options, _ = events(moved, 0.6)
     trades = [event for event in options if event["ev"] == "T"]
     assert 0.01 < sum("c" not in event for event in trades) / len(trades) < 0.1
     quotes = [event for event in options if event["ev"] == "Q"]
@@ -154,7 +155,7 @@ def test_what_has_expired_no_longer_trades():
 def test_a_recorded_path_of_the_session_is_followed_to_the_cent(tmp_path):
     path = tmp_path / "bars.csv"
     path.write_text(f"{BARS}2026-09-09,10:00,7000,7010,6995,7005\n2026-09-09,10:01,7005,7006,6999,7000\n")
-    moved = market(spot_path=path)
+    moved = market(spot_path=path, rate=20)
     assert moved.spot[0] == 7000
     seen = []
     for _ in range(59 * 40):
@@ -170,7 +171,7 @@ def test_a_recorded_path_of_the_session_is_followed_to_the_cent(tmp_path):
 def test_a_recorded_path_of_another_day_is_walked_from_its_first_bar(tmp_path):
     path = tmp_path / "bars.csv"
     path.write_text(f"{BARS}2020-03-02,09:30,3000,3000,3000,3000\n2020-03-03,09:30,3000,3030,3000,3030\n")
-    moved = market(spot_path=path)
+    moved = market(spot_path=path, rate=20)
     assert moved.spot[0] == 6800
     for _ in range(59 * 40):
         moved.step()

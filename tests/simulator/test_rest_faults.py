@@ -72,7 +72,7 @@ def test_server_errors_are_html_or_empty(page, still):
 
 
 def test_a_slow_page_outlasts_a_clients_patience_and_holds_up_nobody_else(still, http):
-    still.inject("slow-page:60x1")
+    still.inject("slow-page:1x1")
     patience = httpx.Timeout(0.2)
     with pytest.raises(httpx.ReadTimeout):
         http.get(CHAIN, timeout=patience)
