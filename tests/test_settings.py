@@ -1,18 +1,8 @@
 """Settings: what is allowed, that a bad one is told in one line, and that no secret is ever shown."""
 
-import re
-from pathlib import Path
-
 import pytest
 
-from pipeline.settings import DEFAULT_WIDTHS, Settings, SettingsError, load_settings
-
-README = (Path(__file__).parents[1] / "README.md").read_text()
-
-
-def variable(name: str) -> str:
-    alias = Settings.model_fields[name].validation_alias
-    return str(alias) if alias else f"MASSIVE_{name.upper()}"
+from pipeline.settings import DEFAULT_WIDTHS, SettingsError, load_settings
 
 
 def test_the_defaults_are_usable() -> None:
@@ -77,15 +67,3 @@ def test_a_secret_is_not_in_the_text_of_the_settings(monkeypatch: pytest.MonkeyP
 def test_settings_cannot_be_changed_once_read() -> None:
     with pytest.raises(ValueError, match="frozen"):
         load_settings().symbols = ("X",)  # type: ignore[misc]
-
-
-
-@pytest.mark.parametrize("name", list(Settings.model_fields))
-def test_the_readme_has_a_row_for_every_setting(name: str) -> None:
-    assert re.search(rf"^\| `{variable(name)}` \|", README, re.MULTILINE), f"README.md: no row for {variable(name)}"
-
-
-def test_the_readme_has_no_row_for_a_setting_that_is_gone() -> None:
-    table = README.split("## Settings")[1].split("\n## ")[0]
-    rows = set(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE))
-    assert rows - {variable(name) for name in Settings.model_fields} <= {"MASSIVE_LOG"}
