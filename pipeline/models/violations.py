@@ -44,7 +44,7 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
     where = np.flatnonzero(noise | arbitrage)
     is_arbitrage = arbitrage.ravel()[where]
     breach = np.where(is_arbitrage, natural.ravel()[where], at_mid.ravel()[where])
-    order = np.lexsort((where, -breach, ~is_arbitrage))[:MAX_LISTED]
+    order = np.lexsort((-breach, ~is_arbitrage))[:MAX_LISTED]  # stable: ties keep the order of the grids
     tiles, rows, columns = np.unravel_index(where[order], mid.shape)
     worst: list[dict[str, object]] = [
         {
