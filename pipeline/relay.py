@@ -118,6 +118,8 @@ class Relay:
         return True
 
     def _lead(self, ours: bool) -> None:
+        if self.feed is not None and not self.feed.alive:
+            self.feed = None
         if ours and self.feed is None:
             self.leading = True
             self.feed = Feed(self._url, self._settings.api_key, self._path, self._log, self._on_frame, self._pace)

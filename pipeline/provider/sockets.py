@@ -160,6 +160,11 @@ class Feed:
             self._inbox.put((0, None))
 
     @property
+    def alive(self) -> bool:
+        """Its thread runs; it never ends by itself unless even saying what is wrong fails."""
+        return self._thread.is_alive()
+
+    @property
     def queued(self) -> int:
         """Frames read from the socket and not looked at yet."""
         return self._inbox.qsize()
