@@ -24,7 +24,7 @@ local entries, sections = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
 -- @include mark
 -- @include mark_model
 
-local QUOTE, TRADE, VOLUME = 5, 6, 7 -- places in an update
+local QUOTE, TRADE, VOLUME = 5, 6, 7 -- places in an update; a register begins with its time
 local QUOTE_ONLY = {'pane', unpack(REGISTERS[1])}
 local EVERY = {'pane', unpack(REGISTER_FIELDS)}
 local applied, stale, size_only, missed = 0, 0, 0, 0
@@ -84,7 +84,9 @@ for _, s in ipairs(sections) do
     if changed == nil then
       missed = missed + 1
     else
-      newest = math.max(newest, tonumber(ts))
+      for register = QUOTE, VOLUME do
+        if update[register] then newest = math.max(newest, tonumber(update[register][1])) end
+      end
     end
     wrote = wrote or written
     if changed then

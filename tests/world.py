@@ -69,7 +69,7 @@ class World:
     # --- what comes in ---
     def chain(
         self, rows: Sequence[dict[str, Any]], ts: int = T0, symbol: str = "SPX", spot: float | None = 7550.0,
-        force: bool = False,
+        force: bool = False, spot_ts: int | None = None,
     ) -> str:
         by_day: dict[str, list[dict[str, Any]]] = {}
         for one in rows:
@@ -81,7 +81,7 @@ class World:
             "latency_ms": 1, "force": int(force), "reason": "manual",
         }
         if spot is not None:
-            fields |= {"spot": spot, "spot_ts": ts}
+            fields |= {"spot": spot, "spot_ts": spot_ts or ts}
         return str(self.database.xadd(self.keys.stream("chain", symbol), fields).decode())
 
     def frame(self, events: Sequence[Any] | bytes, symbol: str = "SPX") -> str:

@@ -1,0 +1,102 @@
+"""Consumers that die between any two steps, calls that are sent twice, and turns of others in the middle of a call."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from pipeline.scripts import Argument, Scripts
+from pipeline.stage import Engine
+from tests.world import STAGES, World
+
+
+class DiedError(BaseException):
+    """The process is gone at this instant. Not an Exception: nothing in the process gets to react."""
+
+
+class ChaosScripts(Scripts):
+    """The real scripts, called as a drawn plan says."""
+
+    def __init__(self, scripts: Scripts, decide: Callable[[str], str], interleave: Callable[[], None]) -> None:
+        self._scripts = scripts._scripts
+        self._decide = decide
+        self._interleave = interleave
+
+    def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
+        decision = self._decide(name)
+        if decision == "die before":
+            raise DiedError(name)
+        if decision == "others first":
+            self._interleave()
+        reply = super().run(name, keys, arguments)
+        if decision == "die after":
+            raise DiedError(name)
+        if decision == "twice":  # the reply was lost and the client library sent the call again
+            reply = super().run(name, keys, arguments)
+        if decision == "others after":
+            self._interleave()
+        return reply
+
+
+DECISIONS = ("die before", "die after", "twice", "others first", "others after")
+
+
+class Chaos:
+    """``consumers`` of every stage over one world; ``plan`` maps the number of a script call to what befalls it."""
+
+    def __init__(self, world: World, consumers: int, plan: Mapping[int, str], **overrides: Any) -> None:
+        self._world = world
+        self._plan = plan
+        self._overrides = overrides
+        self._calls = 0
+        self._depth = 0
+        self._turn = 0
+        self.deaths = 0
+        self.engines: list[tuple[str, Engine]] = [
+            (stage, self._hire(stage)) for stage in STAGES for _ in range(consumers)
+        ]
+
+    def _hire(self, stage: str) -> Engine:
+        engine = self._world.engine(stage, **self._overrides)
+        engine.stage.reclaim_idle_ms = 1
+        engine.stage.scripts = ChaosScripts(engine.stage.scripts, self._decide, self._others)
+        return engine
+
+    def _decide(self, _name: str) -> str:
+        self._calls += 1
+        return self._plan.get(self._calls, "")
+
+    def _others(self) -> None:
+        """Somebody else's turn, in the middle of a call."""
+        if self._depth < 2:
+            self._depth += 1
+            try:
+                self._turn += 7
+                self._step(self._turn % len(self.engines))
+            finally:
+                self._depth -= 1
+
+    def _step(self, index: int) -> int:
+        stage, engine = self.engines[index]
+        try:
+            return engine.step()
+        except DiedError:
+            self.deaths += 1
+            self.engines[index] = stage, self._hire(stage)  # another process; what the dead one held waits in its list
+            return 1
+
+    def settle(self, rounds: int = 600) -> None:
+        """Turn everybody until nothing moves and nothing is pending."""
+        quiet = 0
+        for _ in range(rounds):
+            moved = sum(self._step(index) for index in range(len(self.engines)))
+            quiet = 0 if moved or self._pending() else quiet + 1
+            if quiet >= 2:
+                return
+        raise AssertionError("the stages do not come to rest")
+
+    def _pending(self) -> int:
+        world, pending = self._world, 0
+        for nouns, group in ((("chain",), "normalize"), (("ws", "spot"), "hydrate"), (("dirty",), "calculate"),
+                             (("diff",), "models")):
+            for noun in nouns:
+                pending += world.database.xpending(world.keys.stream(noun, "SPX"), group)["pending"]
+        return pending

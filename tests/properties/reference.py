@@ -1,0 +1,108 @@
+"""What the end must be, said plainly: a fold over what arrived, without Redis, batches, consumers or order."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import orjson
+
+from pipeline.contract import geometry_hash, parse_ticker
+from pipeline.epochs import Epoch
+from pipeline.geometry import Pane, pack_panes, unpack_pane
+from pipeline.models.pane import PaneValues, calculate
+from pipeline.publication import MODELS, Edition, Facts, Layouts, next_editions
+
+MINUTE = 60_000
+
+
+def text(value: float | int | None) -> str | None:
+    """The shortest decimal that reads back to the same float64; whole numbers without a point."""
+    if value is None:
+        return None
+    return repr(float(value)).removesuffix(".0")
+
+
+def fold(
+    rows: Sequence[Mapping[str, Any]], chain_ts: int, events: Iterable[Mapping[str, Any]]
+) -> dict[str, dict[str, str]]:
+    """Contracts of one chain after some events: the newest quote, trade and volume by (time, sequence)."""
+    quotes: dict[str, list[tuple[Any, ...]]] = {}
+    trades: dict[str, list[tuple[Any, ...]]] = {}
+    volumes: dict[str, list[tuple[Any, ...]]] = {}
+    contracts: dict[str, dict[str, str]] = {}
+    for row in rows:
+        ticker = row["details"]["ticker"]
+        said = parse_ticker(ticker)
+        contracts[ticker] = {
+            "underlying": said.underlying, "root": said.root, "pane": said.pane, "type": said.side,
+            "expiration": said.expiration.isoformat(), "strike": str(text(said.strike)), "multiplier": "100",
+            "chain_ts": str(chain_ts), "oi": str(round(row["open_interest"])),
+        }
+        quote = row["last_quote"]
+        quotes[ticker] = [(quote["last_updated"] // 10**6, 0, quote.get("bid"), quote.get("ask"),
+                           quote.get("bid_size"), quote.get("ask_size"))]
+    for event in events:
+        ticker = event["sym"]
+        if ticker not in contracts:
+            continue
+        if event["ev"] == "Q":
+            quotes[ticker].append((event["t"], event["q"], event["bp"], event["ap"], event["bs"], event["as"]))
+        elif event["ev"] == "T":
+            trades.setdefault(ticker, []).append((event["t"], event["q"], event["p"], event["s"]))
+        else:
+            volumes.setdefault(ticker, []).append((event["e"], event["av"]))
+    for ticker, contract in contracts.items():
+        for names, said in (
+            (("quote_ts", "quote_seq", "bid", "ask", "bid_size", "ask_size"), quotes),
+            (("trade_ts", "trade_seq", "last", "last_size"), trades),
+            (("volume_ts", "volume"), volumes),
+        ):
+            if ticker in said:
+                newest = max(said[ticker], key=lambda register: register[:2])
+                contract.update(
+                    (name, str(text(value))) for name, value in zip(names, newest, strict=True) if value is not None
+                )
+    return contracts
+
+
+def documents(
+    symbol: str, contracts: Mapping[str, Mapping[str, str]], chain_ts: int, spot: tuple[int, float] | None,
+    widths: Sequence[float], rate: float,
+) -> dict[str, Any]:
+    """Every document of these contracts, computed whole, as parsed JSON without its version."""
+    tickers = [parse_ticker(ticker) for ticker in contracts]
+    epoch_id = f"{symbol}:{chain_ts}:{geometry_hash(contracts)[:6]}"
+    panes: dict[str, Pane] = {
+        name: unpack_pane(name, packed, widths) for name, packed in pack_panes(tickers).items()
+    }
+    spot_ts, price = spot if spot else (chain_ts, float("nan"))
+    models = {}
+    for name, pane in panes.items():
+        arrays = {
+            field: np.full((2, pane.geometry.strikes.size), np.nan)
+            for field in ("bid", "ask", "iv", "gamma", "oi", "volume")
+        }
+        for ticker, (row, column) in pane.places.items():
+            for field, array in arrays.items():
+                if field in contracts[ticker]:
+                    array[row, column] = float(contracts[ticker][field])
+        models[name] = calculate(
+            pane.geometry,
+            PaneValues(
+                arrays["bid"], arrays["ask"], arrays["iv"], arrays["gamma"], arrays["oi"], arrays["volume"],
+                price, spot_ts // MINUTE * MINUTE, rate,
+            ),
+        )
+    newest = max(
+        int(contract[field]) for contract in contracts.values()
+        for field in ("quote_ts", "trade_ts", "volume_ts") if field in contract
+    )
+    facts = Facts(None if spot is None else price, spot_ts if spot else 0, newest // MINUTE * MINUTE, chain_ts, False)
+    epoch = Epoch(epoch_id, symbol, chain_ts, rate, panes)
+    made = next_editions(Layouts(epoch), models, {model: Edition() for model in MODELS}, facts, full=True)
+    parsed = {publication.model: orjson.loads(publication.payload) for publication in made}
+    return {
+        name: {key: value for key, value in document.items() if key != "version"} for name, document in parsed.items()
+    }
+
+
