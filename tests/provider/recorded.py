@@ -25,7 +25,7 @@ def answering(answers: Mapping[str, Answer]) -> Iterator[str]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def do_GET(self) -> None:  # noqa: N802 - the name is the standard library's
+        def do_GET(self) -> None:
             answer = answers.get(self.path.partition("?")[0], Answer(b"404 page not found", 404, "text/plain"))
             self.send_response(answer.status)
             self.send_header("Content-Type", answer.kind)
