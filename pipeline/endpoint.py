@@ -20,7 +20,7 @@ _PATIENCE_S = 2.0  # somebody who asks whether an `up` runs holds the lock for a
 _POLL_S = 0.02
 
 
-class AlreadyRunning(RuntimeError):  # noqa: N818 - a fact, told in one line
+class AlreadyRunning(RuntimeError):
     """Another `up` owns the data directory."""
 
 

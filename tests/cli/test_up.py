@@ -1,10 +1,16 @@
 """The whole of it, as a stranger runs it: versions rise, a killed worker comes back, and nothing is left at the end."""
 
+import fcntl
 import json
 import os
+import pty
+import re
+import select
 import signal
+import struct
 import subprocess
 import sys
+import termios
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -20,13 +26,13 @@ from tests.waiting import wait_until
 class Up:
     """A running `marketswarm up`, its output in a file so that a failing test can show it."""
 
-    def __init__(self, data_dir: Path, *words: str) -> None:
+    def __init__(self, data_dir: Path, *words: str, **variables: str) -> None:
         self.data_dir = data_dir
         self.log = data_dir.parent / "up.log"
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [*COMMAND, "up", "--data-dir", str(data_dir), *words], env=environment(), cwd=ROOT, stdout=log,
-                stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
+                [*COMMAND, "up", "--data-dir", str(data_dir), *words], env=environment(**variables), cwd=ROOT,
+                stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True,
             )
 
     @property
@@ -69,6 +75,16 @@ class Up:
             raise AssertionError(f"{error}; found {found}\n{self.said[-6000:]}") from None
         return found
 
+    def end(self) -> None:
+        """Whatever it takes, for the end of a test that may have failed."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.process.wait(30)
+            with suppress(ProcessLookupError):
+                os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+
     def family(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
@@ -82,13 +98,7 @@ def data_dir(tmp_path: Path) -> Path:
 def up(data_dir: Path) -> Iterator[Up]:
     up = Up(data_dir)
     yield up
-    if up.process.poll() is None:
-        up.process.send_signal(signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            up.process.wait(30)
-        with suppress(ProcessLookupError):
-            os.killpg(up.process.pid, signal.SIGKILL)
-        up.process.wait()
+    up.end()
 
 
 def all_gone(family: list[psutil.Process]) -> bool:
@@ -171,3 +181,77 @@ def test_an_end_while_it_is_still_starting_leaves_nothing(data_dir: Path) -> Non
     assert up.process.wait(30) == 0, up.said
     assert all_gone(family)
     assert not (data_dir / "running.json").exists()
+
+
+def test_the_second_interrupt_kills_what_does_not_end(up: Up) -> None:
+    wait_until(lambda: workers_run(up), "it to run", 60)
+    family = up.family()
+    frozen = psutil.Process(up.endpoint()["pids"]["models.1"])
+    frozen.suspend()
+    up.process.send_signal(signal.SIGINT)
+    others = [process for process in family if process != frozen and "worker" in process.cmdline()]
+    wait_until(lambda: all_gone(others), "the others to end", 30)
+    assert up.process.poll() is None
+
+    def interrupted_to_its_end() -> bool:
+        up.process.send_signal(signal.SIGINT)
+        return up.process.poll() is not None
+
+    # Signals within 0.3 s of each other count as one, so a second one is pressed until it is heard.
+    wait_until(interrupted_to_its_end, "its end", 10, every=0.4)
+    assert up.process.returncode == 1
+    assert all_gone(family)
+    assert "killed: models.1" in up.said
+
+
+def test_live_speaks_with_the_provider_and_hands_the_key_to_no_other(data_dir: Path) -> None:
+    with subprocess.Popen(
+        [*COMMAND, "simulate", "--symbols", "SPX"], env=environment(), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    ) as provider:
+        assert provider.stdout is not None
+        url = provider.stdout.readline().split()[-1]
+        up = Up(data_dir, "--live", "--symbols", "SPX", "--scale", "hydrate=2,spot=0", MASSIVE_API_KEY="hunter2",
+                MASSIVE_REST_URL=url, MASSIVE_WS_URL=url.replace("http", "ws"))
+        try:
+            wait_until(lambda: up.versions().get("SPX gex", 0) > 1, "versions", 60, every=0.5)
+            pids = up.endpoint()["pids"]
+            assert {"hydrate.1", "hydrate.2"} <= set(pids)
+            assert not {"spot.1", "provider"} & set(pids)
+            with_key = {name for name, pid in pids.items() if "MASSIVE_API_KEY" in psutil.Process(pid).environ()}
+            assert with_key == {"chain.1", "socket.1"}
+            assert "hunter2" not in up.said + (data_dir / "running.json").read_text()
+            assert "hunter2" not in " ".join(" ".join(process.cmdline()) for process in up.family())
+            doctor = marketswarm("doctor", "--data-dir", str(data_dir), MASSIVE_API_KEY="hunter2", MASSIVE_REST_URL=url,
+                                 MASSIVE_WS_URL=url.replace("http", "ws"))
+            assert f"{url}: the market is" in doctor.stdout
+            assert "hunter2" not in doctor.stdout + doctor.stderr
+        finally:
+            up.end()
+            provider.terminate()
+
+
+def test_on_a_terminal_a_table_shows_the_versions(data_dir: Path) -> None:
+    ours, theirs = pty.openpty()
+    fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 160, 0, 0))
+    with subprocess.Popen(
+        [*COMMAND, "up", "--data-dir", str(data_dir), "--symbols", "SPX"], env={**environment(), "TERM": "xterm"},
+        cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    ) as process:
+        os.close(theirs)
+        shown = bytearray()
+
+        def read_more() -> bool:
+            if select.select([ours], [], [], 0.1)[0]:
+                with suppress(OSError):
+                    shown.extend(os.read(ours, 65536))
+            return bool(re.search(rb"SPX +[0-9.]+ s +\d+ +\d+ +\d+ +\d+ +\d+", shown))
+
+        try:
+            wait_until(read_more, "a row with versions", 60)
+            assert b"heatmap v" in shown
+        finally:
+            process.send_signal(signal.SIGINT)
+            # Somebody must read, or its last lines would have nowhere to go.
+            wait_until(lambda: read_more() and process.poll() is not None, "its end", 30)
+    os.close(ours)
+    assert process.returncode == 0
