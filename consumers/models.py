@@ -27,6 +27,8 @@ from pipeline.tiles import unpack_tiles
 
 DOCUMENT_TTL_S = 72 * 3600
 """A weekend must not erase what was last published."""
+FRESH_TTL_S = 60
+PIECE_BYTES = 256 * 1024
 HEADER_MARK = "header"
 
 
@@ -88,6 +90,7 @@ class ModelsStage:
                     full = True
                     continue
             made = next_editions(known.layouts, panes, known.editions, facts, full)
+            self._write_fresh(symbol, token.decode(), made)
             stored = self.scripts.run(
                 "publish",
                 {"stream": entry.stream, "models": keys.stream("model", symbol)},
@@ -96,11 +99,12 @@ class ModelsStage:
                     "ts": entry.text("ts"), "origin": entry.fields.get(b"origin", b""),
                     "now_ms": int(time.time() * 1000), "ttl_s": DOCUMENT_TTL_S,
                     "seq": orjson.dumps({HEADER_MARK: int(seq), **seqs}),
-                    "documents": [self._packed(symbol, publication) for publication in made], "names": names,
+                    "documents": [self._packed(symbol, token.decode(), publication) for publication in made],
+                    "names": names,
                 },
             )
-            if stored == -1 and not full:
-                full = True  # a stored document is not what its version says: publish it whole
+            if stored == -1:
+                full = True  # a document is not stored as its version says: write it whole
                 continue
             break
         if stored == 1:
@@ -170,9 +174,23 @@ class ModelsStage:
             if length == block.length:
                 edition.arrays.update(layout.read_arrays(text, name))
 
-    def _packed(self, symbol: str, publication: Publication) -> dict[str, object]:
+    def _write_fresh(self, symbol: str, token: str, made: Sequence[Publication]) -> None:
+        """Write full documents beside the published ones, in pieces, so that no single command takes long."""
+        with self._database.pipeline(transaction=False) as pipeline:
+            for publication in made:
+                if publication.kind != "full":
+                    continue
+                key, document = self.keys.model_fresh(publication.model, symbol, token), publication.document
+                pipeline.setrange(key, len(document) - 1, document[-1:])
+                for first in range(0, len(document), PIECE_BYTES):
+                    pipeline.setrange(key, first, document[first : first + PIECE_BYTES])
+                pipeline.expire(key, FRESH_TTL_S)
+            pipeline.execute()
+
+    def _packed(self, symbol: str, token: str, publication: Publication) -> dict[str, object]:
         return {
             "model": publication.model, "key": self.keys.model(publication.model, symbol), "kind": publication.kind,
+            "fresh": self.keys.model_fresh(publication.model, symbol, token),
             "base": publication.base, "version": publication.version, "length": publication.length,
             "payload": publication.payload,
             "patches": [part for patch in publication.patches for part in patch],

@@ -15,11 +15,12 @@ ARGV[7] origin     the entry of that event
 ARGV[8] now_ms     wall time, for the age of models alone
 ARGV[9] ttl_s      how long a document stays when nobody publishes
 ARGV[10] seq       JSON: the commit each pane was computed at
-ARGV[11] documents msgpack list: {model, key, kind, base, version, length, payload, patches {offset, bytes, ...}}
+ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready), kind, base, version, length, payload,
+                   patches {offset, bytes, ...}}
 ARGV[12] names     msgpack map: the keys of the epoch and its underlying
 
 Returns 1; 0 for a stale token (a promotion takes every lease away, so a valid one is of the active epoch); -1 where a
-stored document is not the one to be patched: the lease is kept and the caller publishes it full.
+document is not stored as it should be: the lease is kept and the caller writes it full.
 ]]
 local stream, models = KEYS[1], KEYS[2]
 local group, entry, symbol, epoch, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
@@ -30,12 +31,13 @@ local documents, names = cmsgpack.unpack(ARGV[11]), cmsgpack.unpack(ARGV[12])
 
 if redis.call('GET', names.models_lease) ~= token then return 0 end
 for _, document in ipairs(documents) do
-  if document.kind == 'diff' and redis.call('STRLEN', document.key) ~= document.length then return -1 end
+  local at = document.kind == 'full' and document.fresh or document.key
+  if redis.call('STRLEN', at) ~= document.length then return -1 end
 end
 
 for _, document in ipairs(documents) do
   if document.kind == 'full' then
-    redis.call('SET', document.key, document.payload)
+    redis.call('RENAME', document.fresh, document.key) -- written beforehand in pieces: a model is many megabytes
   else
     for i = 1, #document.patches, 2 do
       redis.call('SETRANGE', document.key, document.patches[i], document.patches[i + 1])

@@ -172,6 +172,10 @@ class Keys:
             "models_state": self.models_state(symbol),
         }
 
+    def model_fresh(self, name: str, symbol: str, token: str) -> str:
+        """Where a full document is written before its publication puts it in place; short-lived."""
+        return f"{self.model(name, symbol)}:fresh:{token}"
+
     # --- keeping ---
     def analytics(self, source: str, symbol: str = "") -> str:
         """Counters of a source. A script that counts needs them in its underlying's slot, hence the symbol."""

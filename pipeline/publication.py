@@ -78,7 +78,10 @@ class Edition:
 
 @dataclass(frozen=True, slots=True)
 class Publication:
-    """The next version of one document. ``patches`` turn the stored bytes of a diff's base into it."""
+    """The next version of one document: ``document`` whole, or ``patches`` to the stored bytes of ``base``.
+
+    ``payload`` is what is announced: the diff, or the document without the blanks that keep its numbers in place.
+    """
 
     model: str
     kind: str
@@ -86,6 +89,7 @@ class Publication:
     version: int
     length: int
     payload: bytes
+    document: bytes
     patches: list[tuple[int, bytes]]
     edition: Edition
 
@@ -155,7 +159,8 @@ def _edition(
 
 def _full(layout: Layout, model: str, edition: Edition) -> Publication:
     document = layout.render(edition.header, edition.heads, edition.arrays)
-    return Publication(model, "full", edition.version - 1, edition.version, layout.size, document, [], edition)
+    payload = document.replace(b" ", b"")  # nothing in a document has a blank of its own
+    return Publication(model, "full", edition.version - 1, edition.version, layout.size, payload, document, [], edition)
 
 
 def _diff(
@@ -173,7 +178,8 @@ def _diff(
     if not diff.changed and same_header:
         return None
     return Publication(
-        model, "diff", known.version, edition.version, layout.size, orjson.dumps(diff.payload), diff.patches, edition
+        model, "diff", known.version, edition.version, layout.size, orjson.dumps(diff.payload), b"", diff.patches,
+        edition,
     )
 
 
