@@ -110,6 +110,10 @@ class Supervisor:
     def write_to(self, output: TextIO) -> None:
         self._printer.output = output
 
+    def deaths(self, name: str) -> int:
+        """How often it has ended without being told to, since it last lived for long."""
+        return self._slots[name].deaths
+
     def pids(self) -> dict[str, int]:
         return {name: slot.pid for name, slot in self._slots.items() if slot.alive and slot.pid}
 

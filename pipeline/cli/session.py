@@ -163,6 +163,8 @@ class Session:
         deadline = time.monotonic() + _PROVIDER_S
         while not self._asked.to_end and not _listens(self._rest):
             self._supervisor.turn(0.05)
+            if self._supervisor.deaths(PROVIDER):
+                raise Failed("the simulated provider ended before it answered; it said why above")
             if time.monotonic() > deadline:
                 raise Failed(f"the simulated provider did not answer within {_PROVIDER_S:.0f} s")
 

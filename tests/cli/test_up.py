@@ -184,6 +184,14 @@ def test_an_end_while_it_is_still_starting_leaves_nothing(data_dir: Path) -> Non
     assert not (data_dir / "running.json").exists()
 
 
+def test_a_provider_that_cannot_start_ends_it_at_once(data_dir: Path) -> None:
+    answer = marketswarm("up", "--data-dir", str(data_dir), "--symbols", "NOSUCH", timeout=30)
+    assert answer.returncode == 1
+    assert "marketswarm: the simulated provider ended before it answered" in answer.stderr
+    assert "NOSUCH" in answer.stdout
+    assert not (data_dir / "running.json").exists()
+
+
 def test_the_second_interrupt_kills_what_does_not_end(up: Up) -> None:
     wait_until(lambda: workers_run(up), "it to run", 60)
     family = up.family()
