@@ -111,7 +111,7 @@ class ChainStage:
             self._progress()
             for future in done:
                 self._finish(running.pop(future), future, consumer)
-            if time.monotonic() >= renew_at:
+            if running and time.monotonic() >= renew_at:
                 renew_at = time.monotonic() + RENEW_S
                 self._renew([job for same in running.values() for job in same], consumer)
 
@@ -141,8 +141,6 @@ class ChainStage:
         error = future.exception()
         if error is not None:
             self._fetches.pop(carrier, None)
-            if isinstance(error, RedisError | OSError):
-                raise error
             if isinstance(error, StoppedError):
                 raise NotYet("stopping", 0.0)
             self._failed(jobs, error, consumer)
@@ -200,7 +198,7 @@ class ChainStage:
 
     # --- fetching, in a thread of its own ---
     def _fetch(self, symbol: str) -> Fetched:
-        """Raises ProviderError, or RedisError where spot cannot be read."""
+        """Raises ProviderError."""
         started = time.monotonic()
         outage = self._outage(symbol)
 
@@ -209,7 +207,7 @@ class ChainStage:
 
         underlying = provider_symbol(symbol)
         began = self._market_now(on_retry)
-        held = held_spot(self._database, self.keys, symbol) if self._settings.scope == "near" else None
+        held = self._held_spot(symbol) if self._settings.scope == "near" else None
         asked = held or self._asked_spot(symbol, on_retry)
         chain = fetch_chain(self._rest, underlying, self._scope(began.ts, asked), on_retry, FETCH_MOST_S)
         if held is not None and self._misses(chain, held):
@@ -250,6 +248,12 @@ class ChainStage:
             return not chain.contracts
         moved = abs(chain.spot.price / held.price - 1)
         return not chain.contracts or moved > (WIDER - 1 - RECENTRE_PART) * self._settings.scope_strikes
+
+    def _held_spot(self, symbol: str) -> Value | None:
+        try:
+            return held_spot(self._database, self.keys, symbol)
+        except (RedisError, OSError):
+            return None  # the provider knows it too, and Redis may be back when the chain is there
 
     def _asked_spot(self, symbol: str, on_retry: OnRetry) -> Value | None:
         """Spot as the provider says it; None where the plan includes neither the index nor the underlying's price."""
