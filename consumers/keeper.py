@@ -21,6 +21,7 @@ from pipeline.keys import Keys
 from pipeline.leader import Leadership
 from pipeline.life import Life
 from pipeline.logs import Log, Outage, get_log
+from pipeline.publication import MODELS
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
 
@@ -56,6 +57,7 @@ class Keeper:
         self._database = database
         self._epochs = Epochs(database, self.keys)
         self._log: Log = get_log(stage="keeper")
+        self._drift_asked: dict[str, float] = {}
         self._since_ms = _now_ms()  # a feed that has not spoken since then has not fallen silent either
         self.duties = [
             Duty("schedule", settings.keeper_interval_s, self.schedule),
@@ -72,7 +74,7 @@ class Keeper:
         """Queue the fetches that are due; ask for one at once where spot has left the middle of the window."""
         for symbol in self._settings.symbols:
             job = self.keys.chain_job(symbol)
-            if self._has_drifted(symbol):
+            if self._has_drifted(symbol) and self._may_ask(symbol):
                 self._database.hset(job, "wanted", "drift")
             reason = self.scripts.run(
                 "enqueue_chain",
@@ -92,6 +94,15 @@ class Keeper:
             return False
         return has_drifted(float(orjson.loads(spot)["price"]), float(meta[b"centre"]), self._settings.scope_strikes)
 
+    def _may_ask(self, symbol: str) -> bool:
+        """Once at once; then at the chain's own pace, for a chain that does not move the window will not the next time.
+        """
+        now = time.monotonic()
+        if now - self._drift_asked.get(symbol, -self._settings.chain_interval_s) < self._settings.chain_interval_s:
+            return False
+        self._drift_asked[symbol] = now
+        return True
+
     def _active(self, symbol: str) -> tuple[str, dict[bytes, bytes]]:
         epoch = (self._database.hget(self.keys.epoch_active(symbol), symbol) or b"").decode()
         return epoch, self._database.hgetall(self.keys.epoch_meta(epoch)) if epoch else {}
@@ -101,7 +112,7 @@ class Keeper:
         """A feed that had been speaking and fell silent makes its epoch dormant, again at the chain's own pace."""
         for symbol in self._settings.symbols:
             epoch, meta = self._active(symbol)
-            heard = self._database.hget(self.keys.analytics("ws", symbol), "last_frame_ms")
+            heard = self._database.hget(self.keys.analytics("ws", symbol), f"last_frame_ms:{symbol}")
             if not epoch or heard is None or int(heard) < self._since_ms:
                 continue
             silent_s = (_now_ms() - int(heard)) / 1000
@@ -157,8 +168,10 @@ class Keeper:
             self._log.warning("queued again what nobody would have done", repairs=repaired)
 
     def _lost_document(self, symbol: str) -> bool:
-        versions = self._database.hget(self.keys.models_state(symbol), "heatmap:version")
-        return versions is not None and not self._database.exists(self.keys.model("heatmap", symbol))
+        if not self._database.hexists(self.keys.models_state(symbol), f"{MODELS[0]}:version"):
+            return False  # nothing was ever published
+        documents = [self.keys.model(model, symbol) for model in MODELS]
+        return int(self._database.exists(*documents)) < len(documents)
 
     def _try(self, script: str, keys: dict[str, str], arguments: dict[str, object]) -> int:
         try:
@@ -215,7 +228,8 @@ class Keeper:
                 self.scripts.run(
                     "trim", {"stream": stream}, {"keep_from": f"{int(now - kept_s * 1000)}-0", "groups": list(groups)}
                 )
-        self._database.xtrim(self.keys.dead(), maxlen=DEAD_LETTERS_MAX)
+        for stream in self.keys.streams("dirty", self._settings.symbols):  # any: they say which slot the letters are in
+            self._database.xtrim(self.keys.dead_of(stream), maxlen=DEAD_LETTERS_MAX)
 
     def reap(self) -> None:
         """Take consumers that left without a word off their groups, once they own nothing."""

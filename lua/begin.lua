@@ -62,6 +62,8 @@ elseif under_way then
   redis.call('SADD', retiring, under_way)
 end
 
+-- An attempt at this very epoch may have been given up, and its keys their TTL: nothing of it may be inherited.
+redis.call('DEL', geometry, staged, meta)
 local panes = cmsgpack.unpack(ARGV[10])
 for i = 1, #panes, 2 do redis.call('HSET', geometry, panes[i], panes[i + 1]) end
 redis.call('HSET', meta, 'state', 'staging', unpack(cmsgpack.unpack(ARGV[11])))

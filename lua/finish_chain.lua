@@ -27,7 +27,7 @@ if #own(jobs, group, consumer, {entry}) == 0 then return 0 end
 if #fields > 0 then redis.call('XADD', chains, '*', unpack(fields)) end
 redis.call('ZADD', schedule, due_ms, symbol)
 local under_way = redis.call('HGET', job, 'id')
-if not under_way or under_way == entry then redis.call('HDEL', job, 'id', 'deadline_ms') end
+if not under_way or under_way == entry then redis.call('HDEL', job, 'id', 'deadline_ms', 'forced') end
 -- Without `wanted`, so that it waits for its due time like any other.
 if owed then redis.call('HSET', job, 'force', '1') end
 redis.call('XACK', jobs, group, entry)

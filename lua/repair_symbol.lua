@@ -8,7 +8,7 @@ ARGV[2] symbol
 ARGV[3] epoch
 ARGV[4] names      msgpack map: the keys of the epoch and its underlying
 ARGV[5] ts
-ARGV[6] again      1: publish every pane again, because a stored document is missing
+ARGV[6] again      1: a stored document is missing: publish every one of them in full
 
 Returns 1 when it queued an entry, else 0.
 ]]
@@ -20,6 +20,11 @@ local again = ARGV[6] == '1'
 -- @include lost
 
 if redis.call('HGET', names.active, symbol) ~= epoch or not complete(names) then return 0 end
+if again then -- whoever publishes next finds no document of this epoch, and makes them whole
+  for _, field in ipairs(redis.call('HKEYS', names.models_state)) do
+    if string.match(field, ':epoch$') then redis.call('HDEL', names.models_state, field) end
+  end
+end
 local holder = redis.call('GET', names.models_lease)
 if holder then
   if not lost(stream, group, string.match(holder, '^[^/]+')) then return 0 end

@@ -53,6 +53,7 @@ for _, contract in ipairs(cmsgpack.unpack(ARGV[10])) do
     end
     from = from + #fields
   end
+  redis.call('DEL', fresh .. contract[1]) -- with a TTL, if this epoch had been given up before
   redis.call('HSET', fresh .. contract[1], unpack(sets))
 end
 note(names, symbol, epoch, 'stage', entry, ts, chunk)

@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from itertools import islice
 
 from walrus import Database
 
@@ -10,6 +11,8 @@ from pipeline.keys import Keys
 from pipeline.scripts import Scripts
 
 _FIELD = b"field:"
+_FIELDS_MAX = 3000
+"""More would not fit into one call of a script, and the entry could neither be done nor buried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,15 +32,16 @@ def bury(
 ) -> bool:
     """Move one entry to the dead letters and acknowledge it, in one call. False: another consumer had it already."""
     fields: list[str | bytes] = []
-    for name, value in entry.fields.items():
+    for name, value in islice(entry.fields.items(), _FIELDS_MAX):
         fields += [_FIELD + name, value]
     return bool(
         scripts.run(
             "bury",
             {"stream": entry.stream, "dead": keys.dead_of(entry.stream)},
             {
-                "group": stage, "consumer": consumer, "entry": entry.id, "error": error[:1000],
-                "attempts": attempts, "ts": int(time.time() * 1000), "fields": fields,
+                "group": stage, "consumer": consumer, "entry": entry.id,
+                "error": error[:1000].encode(errors="backslashreplace"), "attempts": attempts,
+                "ts": int(time.time() * 1000), "fields": fields,
             },
         )
     )

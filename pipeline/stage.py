@@ -15,8 +15,16 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
+from redis.exceptions import (
+    ClusterDownError,
+    MasterDownError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TryAgainError,
+)
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 from walrus import Database
 
@@ -29,10 +37,16 @@ from pipeline.logs import Outage, get_log
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
 
-# What the server says while it cannot serve for reasons that pass: the batch is kept and tried again, uncounted.
-_PASSING = ("OOM", "READONLY", "BUSY ", "LOADING", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "NOREPLICAS", "MISCONF")
+# What the server says while it cannot serve for reasons that pass: the batch is kept and tried again, uncounted. The
+# client library knows some by type and takes the code off their text; the others keep it. LOADING is a ConnectionError.
+_PASSING_TYPES = (
+    RedisConnectionError, RedisTimeoutError, OSError, OutOfMemoryError, ReadOnlyError, MasterDownError,
+    ClusterDownError, TryAgainError,
+)
+_PASSING_CODES = ("BUSY ", "NOREPLICAS", "MISCONF", "OOM ", "READONLY ")
 _Rows = list[tuple[bytes, dict[bytes, bytes]]]
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
+_BATCH_MIN = 16
 
 
 class Stage(Protocol):
@@ -70,6 +84,7 @@ class Engine:
         self._group = database.consumer_group(stage.name, dict.fromkeys(self._streams, "0"), consumer=consumer)
         self._log = get_log(stage=stage.name, consumer=consumer)
         self._outage = Outage(self._log, "redis")
+        self._failing: set[str] = set()  # which of read, reclaim and commit fail: it is healed when none does
         self._fetched: queue.Queue[list[Entry]] = queue.Queue(maxsize=1)
         self._held: set[tuple[str, str]] = set()  # entries in this process's hands: not to be taken up a second time
         self._lock = threading.Lock()
@@ -79,7 +94,8 @@ class Engine:
         self._order = itertools.count()
         self._cursors = dict.fromkeys(self._streams, "0-0")
         self._next_reclaim = 0.0
-        self._count = 16
+        self._count = min(_BATCH_MIN, settings.batch_max)
+        self._entry_s = 0.0  # what an entry took lately
         self._reader: threading.Thread | None = None
 
     # --- life ---
@@ -89,6 +105,8 @@ class Engine:
         self._reader = threading.Thread(target=self._prefetch, name=f"{self.stage.name}-reader", daemon=True)
         self._reader.start()
         while not self.stop.is_set():
+            if not self._reader.is_alive():
+                raise RuntimeError("the reader thread ended; its traceback is above")
             self._turn(self._settings.block_ms / 1000)
         self._reader.join(timeout=self._settings.block_ms / 1000 + 1)
         self._drain()
@@ -123,9 +141,7 @@ class Engine:
                     break
                 except queue.Full:
                     if self.stop.is_set():
-                        self._let_go(entries)
-                        self._release(entries)
-                        return
+                        return  # still in our hands: the drain hands it back
 
     def _read(self) -> list[Entry]:
         try:
@@ -136,16 +152,24 @@ class Engine:
                 self._read_own.clear()
             reply = self._group.read(count=self._count, block=self._settings.block_ms if self._reader else None)
         except (RedisError, OSError) as error:
-            self._broke(error)
+            self._broke("read", error)
             return []
-        self._outage.healed()
+        self._healed("read")
         entries = self._entries(reply or [], fresh=True)
-        read = max((len(rows) for _, rows in reply or []), default=0)
-        if read >= self._count:
-            self._count = min(self._count * 2, self._settings.batch_max)
-        elif read < self._count // 2:
-            self._count = max(16, self._count // 2)
+        self._adapt(max((len(rows) for _, rows in reply or []), default=0))
         return entries
+
+    def _adapt(self, read: int) -> None:
+        """Batches double while reads fill them and halve when they do not. What is in hand and what is prefetched
+        together must take well under the time after which others take it for a dead consumer's."""
+        least, most = min(_BATCH_MIN, self._settings.batch_max), self._settings.batch_max
+        if self._entry_s:
+            most = max(least, min(most, int(self.stage.reclaim_idle_ms / 4000 / self._entry_s)))
+        if read >= self._count:
+            self._count *= 2
+        elif read < self._count // 2:
+            self._count //= 2
+        self._count = max(least, min(self._count, most))
 
     def _own_pending(self) -> list[Entry]:
         """What was delivered to this consumer and is not in its hands: replies that were lost on the way."""
@@ -186,6 +210,7 @@ class Engine:
         self._next_reclaim = now + self.stage.reclaim_idle_ms / 2000
         taken: list[Entry] = []
         for stream in self._streams:
+            entries: list[Entry] = []
             try:
                 cursor, rows, lost = self._group.streams[stream].autoclaim(
                     self.consumer, self.stage.reclaim_idle_ms, self._cursors[stream], self._settings.batch_max
@@ -199,8 +224,12 @@ class Engine:
                     metrics.RECLAIMED.labels(self.stage.name).inc(len(entries))
                     taken += self._bury_killers(stream, entries)
             except (RedisError, OSError) as error:
-                self._broke(error)
+                self._let_go(entries)  # they are ours, and read again as our own pending
+                self._broke("reclaim", error)
                 return taken
+        self._healed("reclaim")
+        if any(cursor != "0-0" for cursor in self._cursors.values()):
+            self._next_reclaim = now  # more to look through
         return taken
 
     def _bury_killers(self, stream: str, entries: list[Entry]) -> list[Entry]:
@@ -208,7 +237,9 @@ class Engine:
         low, high = entries[0].id, entries[-1].id
         deliveries = {
             row["message_id"].decode(): row["times_delivered"]
-            for row in self._group.streams[stream].pending(low, high, count=10 * len(entries), consumer=self.consumer)
+            for row in self._group.streams[stream].pending(
+                low, high, count=len(entries) + len(self._held), consumer=self.consumer
+            )
         }
         spared = []
         for entry in entries:
@@ -219,17 +250,28 @@ class Engine:
                 spared.append(entry)
         return spared
 
-    def _broke(self, error: Exception) -> None:
+    def _broke(self, what: str, error: Exception) -> None:
         """A failing server: say so once, wait a little, put right what can be put right."""
         self._read_own.set()
-        if isinstance(error, ResponseError) and str(error).startswith("NOGROUP"):
+        if _no_group(error):
             metrics.ERRORS.labels(self.stage.name, "nogroup").inc()
-            self._outage.broke("the consumer group is gone; it is made again from the start of the stream")
+            self._fails(what, "the consumer group is gone; it is made again from the start of the stream")
             self._ensure_group()
         else:
             metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
-            self._outage.broke(f"{type(error).__name__}: {error}")
+            self._fails(what, f"{type(error).__name__}: {error}")
         self.stop.wait(0.1 + random.random() * 0.2)
+
+    def _fails(self, what: str, why: str) -> None:
+        with self._lock:
+            self._failing.add(what)
+            self._outage.broke(why)
+
+    def _healed(self, what: str) -> None:
+        with self._lock:
+            self._failing.discard(what)
+            if not self._failing:
+                self._outage.healed()
 
     def _ensure_group(self) -> None:
         for backoff in _backoffs():
@@ -237,7 +279,7 @@ class Engine:
                 self._group.create(ensure_keys_exist=False, mkstream=True)
                 return
             except (RedisError, OSError) as error:
-                self._outage.broke(f"{type(error).__name__}: {error}")
+                self._fails("read", f"{type(error).__name__}: {error}")
                 if self.stop.wait(backoff):
                     return
 
@@ -258,6 +300,7 @@ class Engine:
             try:
                 self.stage.commit(entries, self.consumer)
             except Gone as gone:
+                self._healed("commit")
                 done = [entry for entry in entries if entry.id not in gone.left]
                 entries = [entry for entry in entries if entry.id in gone.left]
                 metrics.GONE.labels(self.stage.name).inc(len(done))
@@ -272,35 +315,32 @@ class Engine:
             except NotYet as wait:
                 self._retry_later(entries, wait.delay_s)
                 return
-            except (RedisConnectionError, RedisTimeoutError, OSError) as error:
-                self._read_own.set()
+            except Exception as error:  # a poisoned entry must not stop the stage, whatever it makes the code do
+                if _no_group(error):
+                    self._let_go(entries)  # before the group is made again: it delivers them anew
+                    self._broke("commit", error)
+                    return
+                if not _passes(error):
+                    self._healed("commit")
+                    self._isolate(entries, error)
+                    return
                 if not self._wait_out(error, next(backoff)):
                     return
                 continue
-            except ResponseError as error:
-                if str(error).startswith("NOGROUP"):
-                    self._broke(error)
-                    self._let_go(entries)
-                    return
-                if str(error).startswith(_PASSING):
-                    if not self._wait_out(error, next(backoff)):
-                        return
-                    continue
-                self._isolate(entries, error)
-                return
-            except Exception as error:  # a poisoned entry must not stop the stage, whatever it makes the code do
-                self._isolate(entries, error)
-                return
-            metrics.BATCH_SECONDS.labels(self.stage.name).observe(time.perf_counter() - started)
+            took_s = time.perf_counter() - started
+            self._entry_s = max(took_s / len(entries), self._entry_s * 0.7)
+            metrics.BATCH_SECONDS.labels(self.stage.name).observe(took_s)
             metrics.BATCH_ENTRIES.labels(self.stage.name).observe(len(entries))
             metrics.COMMITTED.labels(self.stage.name).inc(len(entries))
-            self._outage.healed()
+            self._healed("commit")
             self._let_go(entries)
             return
 
     def _wait_out(self, error: Exception, backoff_s: float) -> bool:
+        """False: told to stop meanwhile; what is in hand is handed back when leaving."""
+        self._read_own.set()
         metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
-        self._outage.broke(f"{type(error).__name__}: {error}")
+        self._fails("commit", f"{type(error).__name__}: {error}")
         return not self.stop.wait(backoff_s * (0.5 + random.random()))
 
     def _isolate(self, entries: list[Entry], error: Exception) -> None:
@@ -338,15 +378,21 @@ class Engine:
         for backoff in _backoffs():
             try:
                 bury(self.stage.scripts, self.stage.keys, self.stage.name, self.consumer, entry, reason, attempts)
+                self._healed("commit")
                 self._let_go([entry])
                 return
             except (RedisError, OSError) as error:
+                if _no_group(error):
+                    self._let_go([entry])
+                    self._broke("commit", error)
+                    return
                 if not self._wait_out(error, backoff):
                     return
 
     # --- leaving ---
     def _drain(self) -> None:
-        """Finish what was read, then hand back the rest so that the next sweep takes it at once, and leave."""
+        """Finish what was read, then hand back what is still in our hands, so that the next sweep takes it at once, and
+        leave."""
         deadline = time.monotonic() + self._settings.drain_s
         while time.monotonic() < deadline:
             try:
@@ -354,7 +400,13 @@ class Engine:
             except queue.Empty:
                 break
         try:
-            self._release([entry for _, _, entry in self._retries])
+            with self._lock:
+                held = sorted(self._held)
+            for stream, entry in held:
+                self.stage.scripts.run(
+                    "release", {"stream": stream},
+                    {"group": self.stage.name, "consumer": self.consumer, "entry": entry},
+                )
             for stream in self._streams:
                 self.stage.scripts.run(
                     "leave", {"stream": stream}, {"group": self.stage.name, "consumer": self.consumer}
@@ -363,22 +415,26 @@ class Engine:
             self._log.warning("left without saying so; the keeper will notice", why=f"{type(error).__name__}: {error}")
         self._log.info("drained")
 
-    def _release(self, entries: Sequence[Entry]) -> None:
-        for entry in entries:
-            self.stage.scripts.run(
-                "release", {"stream": entry.stream},
-                {"group": self.stage.name, "consumer": self.consumer, "entry": entry.id},
-            )
-
 
 def _backoffs() -> Iterator[float]:
     """Seconds to wait before each further try of what the server refused; without end."""
     return itertools.chain(_BACKOFF_S, itertools.repeat(_BACKOFF_S[-1]))
 
 
+def _no_group(error: Exception) -> bool:
+    return isinstance(error, ResponseError) and str(error).startswith("NOGROUP")
+
+
+def _passes(error: Exception) -> bool:
+    """Whether the server, or the way to it, cannot serve just now: nothing that an entry did."""
+    return isinstance(error, _PASSING_TYPES) or (
+        isinstance(error, ResponseError) and str(error).startswith(_PASSING_CODES)
+    )
+
+
 def _reason(error: Exception) -> str:
     """A short, bounded name for a metric's label."""
-    if isinstance(error, ResponseError):
+    if type(error) is ResponseError:
         code = str(error).split(" ", 1)[0].rstrip(":").lower()
         return code if code.isalpha() and len(code) <= 12 else "response"
     return type(error).__name__.lower()
