@@ -20,6 +20,7 @@ from typing import Any
 import psutil
 import pytest
 
+from pipeline.server import EmbeddedServer
 from tests.cli.run import COMMAND, ROOT, environment, marketswarm, refused
 from tests.waiting import wait_until
 
@@ -182,6 +183,20 @@ def test_an_end_while_it_is_still_starting_leaves_nothing(data_dir: Path) -> Non
     assert up.process.wait(30) == 0, up.said
     assert all_gone(family)
     assert not (data_dir / "running.json").exists()
+
+
+def test_a_server_that_is_not_ours_is_used_and_left_running(private_server: EmbeddedServer, data_dir: Path) -> None:
+    up = Up(data_dir, REDIS_URL=private_server.url)
+    try:
+        wait_until(lambda: "models.1" in up.endpoint().get("pids", {}), "it to run", 60)
+        assert up.endpoint()["redis"] == private_server.url
+        assert "redis" not in up.endpoint()["pids"]
+        up.process.send_signal(signal.SIGTERM)
+        assert up.process.wait(30) == 0
+    finally:
+        up.end()
+    assert private_server.running()
+    assert private_server.url.split("@")[0] not in up.said
 
 
 def test_a_provider_that_cannot_start_ends_it_at_once(data_dir: Path) -> None:
