@@ -4,6 +4,7 @@ from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
 import structlog
 
 KEY = "S3CR3T-marked-key-0123456789"
@@ -31,3 +32,9 @@ class Said:
 def listening() -> Iterator[Said]:
     with structlog.testing.capture_logs() as lines:
         yield Said(lines)
+
+
+def logged(caplog: pytest.LogCaptureFixture) -> str:
+    """What libraries logged while the test ran, down to DEBUG, but for the simulated provider, which knows the key."""
+    records = [record for record in caplog.get_records("call") if not record.name.startswith("websockets.server")]
+    return "\n".join(f"{record.name} {record.getMessage()} {record.exc_info}" for record in records)

@@ -24,7 +24,7 @@ from pipeline.provider.pace import RateLimiter
 from pipeline.provider.rest import Rest
 from pipeline.simulator import Simulator
 from tests.provider.recorded import Answer, answering
-from tests.saying import KEY
+from tests.saying import KEY, logged
 
 MakeRest = Callable[..., Rest]
 CHAIN = "/v3/snapshot/options/{underlying}"
@@ -187,7 +187,7 @@ def test_the_key_is_in_no_message_and_no_log(
     heard: list[ProviderError] = []
     with pytest.raises(ProviderError) as error:
         fetch(rest, heard)
-    shown = "".join(traceback.format_exception(error.value)) + repr(heard) + repr(vars(rest)) + caplog.text
+    shown = "".join(traceback.format_exception(error.value)) + repr(heard) + repr(vars(rest)) + logged(caplog)
     assert KEY not in shown
 
 

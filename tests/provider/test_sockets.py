@@ -15,7 +15,7 @@ from pipeline.provider.frames import Frame, Received
 from pipeline.provider.sockets import Feed
 from pipeline.simulator import Simulator, SimulatorSettings
 from tests.provider.conftest import MORNING
-from tests.saying import KEY, Said, listening
+from tests.saying import KEY, Said, listening, logged
 from tests.simulator.listener import listening as listener
 from tests.waiting import wait_until
 
@@ -91,7 +91,7 @@ def feed_of(caplog: pytest.LogCaptureFixture) -> Iterator[Callable[..., Fed]]:
         for fed in made:
             fed.feed.close()
             assert not fed.feed.alive
-    assert KEY not in said.text + caplog.text
+    assert KEY not in said.text + logged(caplog)
 
 
 FeedOf = Callable[..., Fed]
