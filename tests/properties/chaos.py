@@ -70,11 +70,11 @@ class Chaos:
             self._depth += 1
             try:
                 self._turn += 7
-                self._step(self._turn % len(self.engines))
+                self.step(self._turn % len(self.engines))
             finally:
                 self._depth -= 1
 
-    def _step(self, index: int) -> int:
+    def step(self, index: int) -> int:
         stage, engine = self.engines[index]
         try:
             return engine.step()
@@ -87,13 +87,13 @@ class Chaos:
         """Turn everybody until nothing moves and nothing is pending."""
         quiet = 0
         for _ in range(rounds):
-            moved = sum(self._step(index) for index in range(len(self.engines)))
-            quiet = 0 if moved or self._pending() else quiet + 1
+            moved = sum(self.step(index) for index in range(len(self.engines)))
+            quiet = 0 if moved or self.pending() else quiet + 1
             if quiet >= 2:
                 return
         raise AssertionError("the stages do not come to rest")
 
-    def _pending(self) -> int:
+    def pending(self) -> int:
         world, pending = self._world, 0
         for nouns, group in ((("chain",), "normalize"), (("ws", "spot"), "hydrate"), (("dirty",), "calculate"),
                              (("diff",), "models")):
