@@ -103,7 +103,7 @@ class CalculateStage:
                 "group": self.name, "entry": entry.id, "symbol": symbol, "epoch": epoch_id, "pane": pane_name,
                 "token": token, "seq": seq, "ts": entry.text("ts"), "origin": entry.fields.get(b"origin", b""),
                 "fields": [part for item in changed.items() for part in item],
-                "names": dict(keys.names(symbol, epoch_id)),
+                "names": {**keys.names(symbol, epoch_id), "analytics": keys.analytics(self.name, symbol)},
             },
         )
         if done >= 0:

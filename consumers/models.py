@@ -66,7 +66,7 @@ class ModelsStage:
 
     def _publish(self, entry: Entry, consumer: str, symbol: str, epoch_id: str) -> None:
         keys = self.keys
-        names = dict(keys.names(symbol, epoch_id))
+        names = {**keys.names(symbol, epoch_id), "analytics": keys.analytics(self.name, symbol)}
         reply = self.scripts.run(
             "claim_symbol",
             {"stream": entry.stream, "geometry": keys.geometry(epoch_id)},

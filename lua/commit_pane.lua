@@ -50,6 +50,8 @@ if changed > 0 or first then
   if first then redis.call('HINCRBY', names.meta, 'computed', 1) end
   mark_model(names, symbol, epoch, pane, ts, origin, first and complete(names))
 end
+redis.call('HINCRBY', names.analytics, 'computed', 1)
+if changed > 0 then redis.call('HINCRBY', names.analytics, 'changed', 1) end
 redis.call('DEL', lease)
 redis.call('XACK', stream, group, entry)
 if redis.call('EXISTS', dirty) == 1 then

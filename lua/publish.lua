@@ -49,6 +49,7 @@ for _, document in ipairs(documents) do
   redis.call('XADD', models, '*', 'symbol', symbol, 'model', document.model, 'kind', document.kind, 'epoch', epoch,
     'version', document.version, 'base', document.base, 'seq', seq, 'ts', ts, 'origin', origin,
     'payload', document.payload)
+  redis.call('HINCRBY', names.analytics, document.kind, 1)
 end
 redis.call('DEL', names.models_lease)
 redis.call('XACK', stream, group, entry)
