@@ -146,11 +146,11 @@ class Keeper:
     # --- repair ---
     def repair(self) -> None:
         """Queue again what nobody would ever compute or publish."""
-        repaired = 0
         for symbol in self._settings.symbols:
             epoch, _ = self._active(symbol)
             if not epoch:
                 continue
+            repaired = 0
             names = dict(self.keys.names(symbol, epoch))
             for pane in self._database.smembers(self.keys.dirty_panes(epoch)):
                 repaired += self._try(
@@ -163,9 +163,9 @@ class Keeper:
                 {"group": "models", "symbol": symbol, "epoch": epoch, "names": names, "ts": _now_ms(),
                  "again": int(self._lost_document(symbol))},
             )
-        if repaired:
-            self._database.hincrby(self.keys.analytics("keeper"), "repairs", repaired)
-            self._log.warning("queued again what nobody would have done", repairs=repaired)
+            if repaired:
+                self._database.hincrby(self.keys.analytics("keeper", symbol), "repairs", repaired)
+                self._log.warning("queued again what nobody would have done", symbol=symbol, repairs=repaired)
 
     def _lost_document(self, symbol: str) -> bool:
         if not self._database.hexists(self.keys.models_state(symbol), f"{MODELS[0]}:version"):
@@ -253,8 +253,8 @@ class Keeper:
     # --- audit ---
     def audit(self) -> None:
         """Store a base frame of the hydrated state and compute every quiet pane from it anew (G6)."""
-        counters = self.keys.analytics("keeper")
         for symbol in self._settings.symbols:
+            counters = self.keys.analytics("keeper", symbol)
             epoch_id, _ = self._active(symbol)
             epoch = self._epochs.get(epoch_id) if epoch_id else None
             if epoch is None:
