@@ -9,13 +9,16 @@ import threading
 from collections.abc import Mapping
 from typing import Any
 
+from redis.exceptions import ConnectionError as RedisConnectionError
+
 from pipeline.scripts import Argument, Scripts
 from pipeline.stage import Engine
 from tests.properties.chaos import DiedError
 from tests.world import World
 
 _PATIENCE_S = 20.0
-ACTIONS = ("go", "go", "go", "twice", "die before", "die after")
+ACTIONS = ("go", "go", "go", "twice", "die before", "die after", "cut before", "cut after")
+"""``cut``: the connection is lost before the call arrives, or with the reply; the same process tries again."""
 
 
 class _StringedScripts(Scripts):
@@ -27,9 +30,13 @@ class _StringedScripts(Scripts):
         action = self._puppet.ask(name)
         if action == "die before":
             raise DiedError(name)
+        if action == "cut before":
+            raise RedisConnectionError(name)
         reply = super().run(name, keys, arguments)
         if action == "twice":
             reply = super().run(name, keys, arguments)
+        if action == "cut after":
+            raise RedisConnectionError(name)
         if action == "die after":
             raise DiedError(name)
         return reply

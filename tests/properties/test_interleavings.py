@@ -32,6 +32,9 @@ LATE_COMMIT = [TICK, (0, "go"), (0, "go"), TICK, (1, "go"), (1, "go"), (1, "go")
 LOST_CLAIM = [TICK, (0, "go"), (0, "die after"), (1, "go"), (1, "go"), (1, "go")]
 # A second entry of a pane that is being computed must vanish, not take over.
 TWO_ENTRIES = [TICK, (0, "go"), (0, "go"), TICK, (1, "go"), (1, "go"), TICK, (0, "go"), (1, "go"), (1, "go"), (0, "go")]
+# The connection is lost between claim and commit: the same process claims again, what it remembers is half done.
+ONE_TURN = [TICK, (0, "go"), (0, "go"), (0, "go")]
+CUT_COMMIT = [*ONE_TURN, TICK, (0, "go"), (0, "go"), (0, "cut before"), (0, "go"), (0, "go")]
 
 
 @pytest.fixture
@@ -50,6 +53,7 @@ def fresh(database: Database, make_settings: Callable[..., Settings], redis_url:
 @example(steps=LATE_COMMIT)
 @example(steps=LOST_CLAIM)
 @example(steps=TWO_ENTRIES)
+@example(steps=CUT_COMMIT)
 @example(steps=[(2 if step[0] == 0 else 3 if step[0] == 1 else step[0], step[1]) for step in LATE_COMMIT])
 @given(steps=STEPS)
 def test_g5_no_order_of_steps_loses_a_mark(fresh: Callable[[], World], steps: list[tuple[Any, str]]) -> None:
