@@ -157,9 +157,9 @@ def test_delayed_quotes_say_so() -> None:
     assert contract.delayed
 
 
-DETAILS = dict.fromkeys(("contract_type", "expiration_date", "shares_per_contract", "exercise_style"), JSON)
+WORDS = dict.fromkeys(("contract_type", "expiration_date", "shares_per_contract", "exercise_style"), JSON)
 PARTS = st.fixed_dictionaries({}, optional={
-    "details": st.one_of(JSON, st.fixed_dictionaries({"ticker": st.sampled_from([TICKER, "O:X", 5])}, optional=DETAILS)),
+    "details": st.one_of(JSON, st.fixed_dictionaries({"ticker": st.sampled_from([TICKER, "O:X", 5])}, optional=WORDS)),
     "last_quote": st.one_of(JSON, st.dictionaries(st.sampled_from(["bid", "ask", "last_updated", "bid_size"]), JSON)),
     "last_trade": st.one_of(JSON, st.dictionaries(st.sampled_from(["price", "sip_timestamp", "size"]), JSON)),
     "day": JSON, "greeks": JSON, "open_interest": JSON, "implied_volatility": JSON,
