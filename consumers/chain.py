@@ -90,6 +90,8 @@ class ChainStage:
 
     # --- jobs ---
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
+        if self._stop.is_set():
+            raise NotYet("stopping", 0.0)
         jobs = _read_jobs(entries)
         owned = self._renew(jobs, consumer)
         if len(owned) < len(jobs):

@@ -58,6 +58,7 @@ class Relay:
         self._outage = Outage(self._log, "redis")
         # One leader a socket, beside the keeper's own.
         self._lock = Leadership(database, f"{life.keys.leader()}:{path}")
+        self._refused = False
         self._wanted: frozenset[str] = frozenset()
         self._in_hand: list[Appended] = []
         self._counting = threading.Lock()
@@ -109,6 +110,13 @@ class Relay:
             self._life.stop.wait(_IDLE_S)  # frames go on being received meanwhile
         else:
             self._outage.healed()
+            self._tell_refusal()
+
+    def _tell_refusal(self) -> None:
+        refused = self.feed is not None and self.feed.refused
+        if refused != self._refused:
+            self._refused = refused
+            self._life.unready("provider refuses the key" if refused else "")
 
     def _is_due(self, what: str, every_s: float) -> bool:
         now = time.monotonic()

@@ -63,9 +63,8 @@ class Link:
             for side in other:
                 ready.register(side, selectors.EVENT_READ)
             while True:
-                for key, _ in ready.select():
-                    side = key.fileobj
-                    assert isinstance(side, socket.socket)
+                for file in [key.fileobj for key, _ in ready.select()]:
+                    side = client if file is client else server
                     piece = side.recv(65536)
                     if not piece:
                         raise OSError

@@ -5,9 +5,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import pytest
 from walrus import Database
 
+from pipeline import relay
 from pipeline.life import Life
+from pipeline.provider import sockets
 from pipeline.settings import Settings
 
 Run = Callable[[Settings, Database, Life], None]
@@ -43,6 +46,13 @@ def running(stage: str, run: Run, settings: Settings, database: Database) -> Ite
         yield made
     finally:
         made.stop()
+
+
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the stages that hold sockets look up more often, so that their tests need not wait for them."""
+    monkeypatch.setattr(sockets, "_TURN_S", 0.02)
+    for name, seconds in {"COUNT_S": 0.05, "TURN_S": 0.02, "RENEW_S": 0.2, "_IDLE_S": 0.02}.items():
+        monkeypatch.setattr(relay, name, seconds)
 
 
 def everything(database: Database) -> str:

@@ -35,6 +35,6 @@ def listening() -> Iterator[Said]:
 
 
 def logged(caplog: pytest.LogCaptureFixture) -> str:
-    """What libraries logged while the test ran, down to DEBUG, but for the simulated provider, which knows the key."""
-    records = [record for record in caplog.get_records("call") if not record.name.startswith("websockets.server")]
+    """What libraries logged while the test ran, down to DEBUG, but for the provider and its other clients."""
+    records = [record for record in caplog.get_records("call") if not record.name.startswith("websockets.")]
     return "\n".join(f"{record.name} {record.getMessage()} {record.exc_info}" for record in records)

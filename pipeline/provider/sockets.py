@@ -170,6 +170,11 @@ class Feed:
         return self._inbox.qsize()
 
     @property
+    def refused(self) -> bool:
+        """The provider does not accept the key, or the plan has no sockets."""
+        return self._refusal.broken
+
+    @property
     def healthy(self) -> bool:
         return self.state == "live" and not self._outage.broken and not self._refusal.broken
 

