@@ -1,14 +1,13 @@
 """The embedded server: a real redis or valkey that belongs to one data directory and to the process that started it.
 
-It keeps an append-only file, so that the next start goes on where this one ended; it listens on loopback alone, behind
-a password made anew for each start, and it ends with the process that started it, however that ends.
+It keeps an append-only file, so that the next start goes on where this one ended; it listens on loopback alone, and it
+ends with the process that started it, however that ends.
 """
 
 import ctypes
 import fcntl
 import os
 import re
-import secrets
 import shutil
 import signal
 import socket
@@ -40,13 +39,13 @@ _CONFIG = """\
 bind 127.0.0.1
 protected-mode yes
 port {port}
-requirepass {password}
 dir "{folder}"
 logfile "{log}"
 appendonly yes
 appendfsync everysec
 save ""
 maxmemory-policy noeviction
+lazyfree-lazy-server-del yes
 daemonize no
 """
 
@@ -117,7 +116,6 @@ class EmbeddedServer:
         self._binary = binary
         self._port = port
         self._fixed = port != 0
-        self._password = secrets.token_urlsafe(24)
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> "EmbeddedServer":
@@ -129,8 +127,7 @@ class EmbeddedServer:
 
     @property
     def url(self) -> str:
-        """The address with its password. Not for people's eyes: see database.shown."""
-        return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
+        return f"redis://127.0.0.1:{self._port}/0"
 
     @property
     def pid(self) -> int:
@@ -212,14 +209,13 @@ class EmbeddedServer:
     def _launch(self, binary: Binary, lock: int) -> Path:
         log = self._folder / "server.log"
         log.write_bytes(b"")
-        config = _CONFIG.format(port=self._port, password=self._password, folder=self._folder, log=log)
+        config = _CONFIG.format(port=self._port, folder=self._folder, log=log)
         self._process = subprocess.Popen(
             [binary.path, "-"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             pass_fds=(lock,), cwd=self._folder, start_new_session=True, preexec_fn=_die_with_parent(),
         )
         assert self._process.stdin is not None
         try:
-            # By standard input, so that the password is neither in a file nor in the list of processes.
             self._process.stdin.write(config.encode())
             self._process.stdin.close()
         except BrokenPipeError:
@@ -237,11 +233,13 @@ class EmbeddedServer:
                     return f"ended with status {self._process.returncode}"
                 try:
                     client.ping()
-                    return ""
+                    if client.info("server")["process_id"] == self._process.pid:
+                        return ""
+                    break  # somebody else's server answers on this port; ours is about to end
                 except redis.BusyLoadingError:
                     limit_s = _LOADING_S
                 except redis.AuthenticationError:
-                    break  # somebody else's server answers on this port; ours is about to end
+                    break
                 except redis.RedisError:
                     pass
                 time.sleep(_POLL_S)

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import psutil
 import pytest
-import redis
 
-from pipeline.database import ServerError, connect, server_fault, shown
+from pipeline.database import ServerError, connect, server_fault
 from pipeline.server import EmbeddedServer, find_binaries, find_binary
 from tests.waiting import wait_until
 
@@ -43,19 +42,9 @@ def test_a_crash_of_the_server_loses_nothing_that_it_had_answered(private_server
     assert connect(private_server.url).get("old") == b"kept"
 
 
-def test_only_loopback_and_only_with_the_password(private_server: EmbeddedServer) -> None:
+def test_only_loopback_is_listened_on(private_server: EmbeddedServer) -> None:
     addresses = {connection.laddr.ip for connection in psutil.Process(private_server.pid).net_connections("inet")}
     assert addresses == {"127.0.0.1"}
-    with pytest.raises(redis.AuthenticationError):
-        redis.Redis(port=private_server.port, retry=None).ping()
-
-
-def test_the_password_is_neither_in_the_processes_nor_in_the_files(private_server: EmbeddedServer) -> None:
-    password = private_server.url.split(":")[2].split("@")[0]
-    assert password not in " ".join(psutil.Process(private_server.pid).cmdline())
-    folder = Path(psutil.Process(private_server.pid).cwd())
-    assert not [path for path in folder.rglob("*") if path.is_file() and password.encode() in path.read_bytes()]
-    assert password not in shown(private_server.url)
 
 
 def test_a_second_server_on_the_same_directory_is_refused(
