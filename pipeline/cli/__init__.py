@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 
+from pipeline.cli.analyze import analyze
 from pipeline.cli.dead import dead
 from pipeline.cli.doctor import doctor
 from pipeline.cli.refused import one_line
@@ -30,5 +31,5 @@ def main() -> None:
     """
 
 
-for _command in (up, status, epoch, doctor, dead, worker, simulate):
+for _command in (up, status, epoch, doctor, dead, worker, simulate, analyze):
     main.add_command(_command)

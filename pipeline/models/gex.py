@@ -28,6 +28,12 @@ def gex_usd_1pct(gamma: Floats, weight: Floats, multiplier: Floats, spot: float)
     sign = np.array([[1.0], [-1.0]])
     with np.errstate(all="ignore"):
         usd = sign * gamma * weight * multiplier * (spot * spot * 0.01)
+    return whole_dollars(usd)
+
+
+def whole_dollars(usd: Floats) -> Integers:
+    """Rounded half to even, in the shape given; MISSING_USD for NaN and for what is beyond an exposure."""
+    with np.errstate(all="ignore"):
         sound = np.abs(usd) < MAX_USD
     return np.where(sound, np.rint(np.where(sound, usd, 0.0)).astype(np.int64), MISSING_USD)
 

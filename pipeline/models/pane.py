@@ -15,7 +15,7 @@ from pipeline.models.strategies import Legs, Mills, find_legs, grids
 from pipeline.models.violations import find_violations
 from pipeline.models.volatility import PaneVolatility, pane_volatility
 
-__all__ = ["PaneGeometry", "PaneModel", "PaneValues", "calculate", "expiry_ms"]
+__all__ = ["PaneGeometry", "PaneModel", "PaneValues", "calculate", "expires_of", "expiry_ms", "solve"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,13 +71,29 @@ class PaneModel:
     head: dict[str, object]
 
 
+def expires_of(geometry: PaneGeometry) -> int:
+    """The expiry instant of a pane, ms UTC."""
+    if geometry.expires_ms is not None:
+        return geometry.expires_ms
+    return expiry_ms(geometry.expiration, geometry.settlement)
+
+
+def solve(geometry: PaneGeometry, values: PaneValues, quotes: Quotes | None = None) -> PaneVolatility:
+    """Forward, volatilities and discount of a pane: what its greeks and every exposure rest on."""
+    if quotes is None:
+        quotes = read_quotes(values.bid, values.ask, geometry.listed)
+    years = years_to(expires_of(geometry), values.as_of_ms)
+    return pane_volatility(geometry.strikes, quotes, values.iv, values.spot, years, values.rate)
+
+
 def calculate(
     geometry: PaneGeometry,
     values: PaneValues,
     previous: PaneModel | None = None,
     dirty: NDArray[np.bool_] | None = None,
+    volatility: PaneVolatility | None = None,
 ) -> PaneModel:
-    """The model of a pane.
+    """The model of a pane. ``volatility`` is solve(geometry, values), for who has it already.
 
     With ``previous`` (a model of the same geometry) and ``dirty`` (bool[2, S], contracts whose quote changed since;
     all False when only spot or time moved) only tiles with a dirty leg are computed again. Forward, smile, greeks and
@@ -86,12 +102,8 @@ def calculate(
     """
     quotes = read_quotes(values.bid, values.ask, geometry.listed)
     tiles = grids(quotes, geometry.legs, None if previous is None else previous.grids, dirty)
-    expires = geometry.expires_ms
-    if expires is None:
-        expires = expiry_ms(geometry.expiration, geometry.settlement)
-    volatility = pane_volatility(
-        geometry.strikes, quotes, values.iv, values.spot, years_to(expires, values.as_of_ms), values.rate
-    )
+    if volatility is None:
+        volatility = solve(geometry, values, quotes)
     gamma = black_gamma(values.spot, volatility.forward, geometry.strikes, volatility.v, volatility.discount)
     weight = np.where(geometry.listed, values.open_interest, np.nan)
     gex = gex_usd_1pct(gamma, weight, geometry.multiplier, values.spot)

@@ -1,0 +1,20 @@
+"""Max pain: the strike at which a pane's open interest would settle for the least."""
+
+import numpy as np
+
+from pipeline.models.quotes import Floats
+
+
+def max_pain(strikes: Floats, contracts: Floats) -> float:
+    """The strike K of ``strikes`` (float64[S], ascending) with the least payout; NaN without open interest.
+
+    payout(K) = sum of calls * max(K - K_i, 0) + puts * max(K_i - K, 0) over ``contracts`` float64[2, S], 0 for none.
+    Of equal payouts the lowest strike.
+    """
+    if not contracts.sum() > 0.0:
+        return float("nan")
+    calls, puts = contracts
+    below, worth_below = np.cumsum(calls), np.cumsum(calls * strikes)
+    above, worth_above = puts.sum() - np.cumsum(puts), (puts * strikes).sum() - np.cumsum(puts * strikes)
+    payout = strikes * below - worth_below + worth_above - strikes * above
+    return float(strikes[np.argmin(payout)])
