@@ -284,7 +284,7 @@ def run(settings: Settings, database: Database, life: Life) -> None:
     keeper = Keeper(settings, database)
     log = get_log(stage="keeper")
     outage = Outage(log, "keeper")
-    leadership = Leadership(database, keeper.keys.leader())
+    leadership = Leadership(database, keeper.keys.leader("keeper"))
     led = False
     while not life.stop.is_set():
         try:

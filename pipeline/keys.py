@@ -187,8 +187,9 @@ class Keys:
     def workers(self) -> str:
         return self._shared("massive:workers")
 
-    def leader(self) -> str:
-        return self._shared("massive:keeper:leader")
+    def leader(self, role: str) -> str:
+        """The lock of a role that one process plays at a time: keeper, or a socket's path."""
+        return self._shared(f"massive:leader:{role}")
 
     def snapshot(self, symbol: str) -> str:
         """The keeper's last base frame of an underlying: the hydrated state with its sequence."""

@@ -57,7 +57,7 @@ class Relay:
         self._log = get_log(stage=life.stage, consumer=life.consumer)
         self._outage = Outage(self._log, "redis")
         # One leader a socket, beside the keeper's own.
-        self._lock = Leadership(database, f"{life.keys.leader()}:{path}")
+        self._lock = Leadership(database, life.keys.leader(path))
         self._refused = False
         self._wanted: frozenset[str] = frozenset()
         self._in_hand: list[Appended] = []
