@@ -86,6 +86,12 @@ class Puppet:
         self.at = self._news.get(timeout=_PATIENCE_S)
         return self.at
 
+    def turn(self) -> None:
+        """Go on to the end of a turn, beginning one where none is under way."""
+        self.advance("go")
+        while self.at not in ("idle", "moved"):
+            self.advance("go")
+
     def finish(self) -> None:
         """Let it go to the end of its turn, and end its thread."""
         self._loose = True

@@ -13,7 +13,7 @@ from pipeline.models.documents import apply_diff
 from pipeline.settings import Settings
 from tests.properties import reference
 from tests.properties.chaos import DECISIONS, Chaos
-from tests.world import T0, World, quote, row, tickers
+from tests.world import STAGES, T0, World, quote, row, tickers
 
 MONTHLY = date(2026, 9, 18)
 LISTED = [
@@ -107,9 +107,9 @@ def test_g1_crashes_resent_calls_and_takeovers_change_nothing(
     plan: dict[int, str],
 ) -> None:
     world = fresh()
-    chaos = Chaos(world, consumers, plan)
+    chaos = Chaos(world, consumers, plan, batch_max=2)
     world.chain(chain_rows())
-    world.settle([engine for stage, engine in Chaos(world, 1, {}).engines])
+    world.settle()
     feed(world, events, spots, 3)
     chaos.settle()
     assert world.final() == expected(world, events, spots)
@@ -151,9 +151,13 @@ def test_g2_only_a_chain_creates_contracts(
 
 
 @PROPERTY
-@given(events=EVENTS, order=st.randoms(use_true_random=False), repeats=st.integers(1, 3), per_frame=st.integers(1, 7))
+@given(
+    events=EVENTS, order=st.randoms(use_true_random=False), repeats=st.integers(1, 3), per_frame=st.integers(1, 7),
+    batch_max=st.sampled_from([1, 2, 256]),
+)
 def test_g3_newest_wins_in_any_order_and_however_often(
-    fresh: Callable[[], World], events: list[dict[str, Any]], order: Any, repeats: int, per_frame: int
+    fresh: Callable[[], World], events: list[dict[str, Any]], order: Any, repeats: int, per_frame: int,
+    batch_max: int,
 ) -> None:
     world = fresh()
     world.chain(chain_rows())
@@ -161,7 +165,7 @@ def test_g3_newest_wins_in_any_order_and_however_often(
     arriving = events * repeats
     order.shuffle(arriving)
     feed(world, arriving, [], per_frame)
-    world.settle()
+    world.settle([world.engine(stage, batch_max=batch_max) for stage in STAGES])
     assert world.final() == expected(world, events, [])
 
 
@@ -213,6 +217,33 @@ def test_g4_an_epoch_switches_whole_and_loses_no_tick(
     contracts = reference.fold(more, T0 + 1, events)
     made = _documents(world, contracts, T0 + 1, (T0 + 1, 7550.0))
     assert world.final() == {"contracts": contracts, "documents": made}
+    assert world.database.xlen(world.keys.dead()) == 0
+
+
+def test_g4_a_chunk_that_is_sent_again_does_not_undo_a_tick(fresh: Callable[[], World]) -> None:
+    """A contract the active epoch does not have is ticked after its chunk was staged; then the call is sent again."""
+    world = fresh()
+    world.chain(chain_rows())
+    world.settle()
+    added = "O:SPXW260821C07600000"
+    more = [*chain_rows(), row(added, bid=3.0, ask=4.0)]
+    world.chain(more, ts=T0 + 1)
+    normalizer, hydrator = world.engine("normalize"), world.engine("hydrate")
+    inner = normalizer.stage.scripts.run
+    tick = quote(added, 8.0, 9.0, T0 + 5, 1)
+
+    def run_twice(name: str, keys: Any, arguments: Any) -> Any:
+        reply = inner(name, keys, arguments)
+        if name == "stage":
+            world.frame([tick])
+            hydrator.step()
+            reply = inner(name, keys, arguments)
+        return reply
+
+    normalizer.stage.scripts.run = run_twice  # type: ignore[method-assign]
+    normalizer.step()
+    world.settle()
+    assert world.contracts() == reference.fold(more, T0 + 1, [tick])
 
 
 @pytest.mark.parametrize("consumers", [1, 2, 4])

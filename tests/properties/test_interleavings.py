@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from walrus import Database
 
+from pipeline.models.documents import apply_diff
 from pipeline.settings import Settings
 from tests.properties import reference
 from tests.properties.puppets import ACTIONS, Puppet
@@ -21,20 +22,26 @@ CAST = ("calculate", "calculate", "models", "models")
 TICK = ("tick", "")
 STEPS = st.lists(
     st.one_of(
-        st.just(TICK), st.tuples(st.integers(0, 1), st.sampled_from(ACTIONS)),
+        st.just(TICK), st.tuples(st.integers(0, 3), st.just("turn")), st.tuples(st.integers(0, 1), st.just("turn")),
         st.tuples(st.integers(0, 3), st.sampled_from(ACTIONS)),
     ),
-    max_size=60,
+    max_size=40,
 )
 # One of two reads and claims; the other takes its entry over, claims after a tick and commits; then the first commits.
-LATE_COMMIT = [TICK, (0, "go"), (0, "go"), TICK, (1, "go"), (1, "go"), (1, "go"), (0, "go"), (0, "go")]
+LATE_COMMIT = [TICK, (0, "go"), (0, "go"), TICK, (1, "turn"), (0, "go"), (0, "turn")]
 # A claim's reply is lost with its consumer; another takes the entry over and must see what the claim took away.
-LOST_CLAIM = [TICK, (0, "go"), (0, "die after"), (1, "go"), (1, "go"), (1, "go")]
+LOST_CLAIM = [TICK, (0, "go"), (0, "die after"), (1, "turn")]
 # A second entry of a pane that is being computed must vanish, not take over.
-TWO_ENTRIES = [TICK, (0, "go"), (0, "go"), TICK, (1, "go"), (1, "go"), TICK, (0, "go"), (1, "go"), (1, "go"), (0, "go")]
+TWO_ENTRIES = [TICK, (0, "go"), (0, "go"), TICK, (1, "go"), (1, "go"), TICK, (0, "go"), (1, "turn"), (0, "turn")]
 # The connection is lost between claim and commit: the same process claims again, what it remembers is half done.
-ONE_TURN = [TICK, (0, "go"), (0, "go"), (0, "go")]
-CUT_COMMIT = [*ONE_TURN, TICK, (0, "go"), (0, "go"), (0, "cut before"), (0, "go"), (0, "go")]
+CUT_COMMIT = [TICK, (0, "turn"), TICK, (0, "go"), (0, "go"), (0, "cut before"), (0, "turn")]
+# The same, one level up: between the claim of a publisher and its publication, a pane is computed (and published).
+COMPUTED = [TICK, (0, "turn")]
+LATE_PUBLICATION = [
+    *COMPUTED, (2, "go"), (2, "go"), *COMPUTED, (3, "turn"), *COMPUTED, (3, "turn"), (2, "go"), (2, "turn"),
+]
+MARKS_DURING_PUBLICATION = [*COMPUTED, (2, "go"), (2, "go"), *COMPUTED, (2, "go"), (2, "turn")]
+LOST_PUBLISHER = [*COMPUTED, (2, "go"), (2, "die after"), (3, "turn")]
 
 
 @pytest.fixture
@@ -54,7 +61,9 @@ def fresh(database: Database, make_settings: Callable[..., Settings], redis_url:
 @example(steps=LOST_CLAIM)
 @example(steps=TWO_ENTRIES)
 @example(steps=CUT_COMMIT)
-@example(steps=[(2 if step[0] == 0 else 3 if step[0] == 1 else step[0], step[1]) for step in LATE_COMMIT])
+@example(steps=LATE_PUBLICATION)
+@example(steps=MARKS_DURING_PUBLICATION)
+@example(steps=LOST_PUBLISHER)
 @given(steps=STEPS)
 def test_g5_no_order_of_steps_loses_a_mark(fresh: Callable[[], World], steps: list[tuple[Any, str]]) -> None:
     world = fresh()
@@ -72,6 +81,8 @@ def test_g5_no_order_of_steps_loses_a_mark(fresh: Callable[[], World], steps: li
                 events.append(quote(ticker, 5 + number, 6 + number, T0 + number, number))
                 world.frame(events[-1:])
                 hydrator.step()
+            elif action == "turn":
+                cast[who].turn()
             else:
                 cast[who].advance(action)
     finally:
@@ -86,6 +97,10 @@ def test_g5_no_order_of_steps_loses_a_mark(fresh: Callable[[], World], steps: li
         "SPX", contracts, T0, (T0, 7550.0), world.settings.widths_of("SPX"), world.settings.rate
     )
     assert world.final() == {"contracts": contracts, "documents": made}
+    document: dict[str, Any] = {}
+    for kind, payload in world.publications("heatmap"):
+        document = payload if kind == "full" else apply_diff(document, payload)
+    assert document == world.model("heatmap"), "the diffs lead there too"
     epoch, keys = world.epoch(), world.keys
     assert world.database.keys(keys.dirty(epoch, "") + "*") == [], "no mark is left"
     assert world.database.keys(keys.lease(epoch, "") + "*") == [], "no lease is left"
