@@ -378,6 +378,49 @@ def test_every_key_is_permanent_by_declaration_or_has_a_ttl(
     assert world.database.scard(world.keys.epoch_retiring("SPX")) == 0
 
 
+class Dying(Scripts):
+    """The scripts of a process that dies before it calls one of them."""
+
+    last_words = ""
+
+    def run(self, name: str, keys: Any, arguments: Any) -> Any:
+        if name == self.last_words:
+            raise SystemExit(name)
+        return super().run(name, keys, arguments)
+
+
+def test_an_epoch_that_is_given_up_half_staged_is_let_go_too(
+    database: Database, make_settings: Callable[..., Settings], redis_url: str, scripts: Scripts
+) -> None:
+    world = World(database, make_settings(redis_url=redis_url, symbols=("SPX",)))
+    world.chain([row(ticker) for ticker in tickers()])
+    world.settle()
+    normalize = world.engine("normalize")
+    normalize.stage.scripts = dying = Dying(database)
+    dying.last_words = "promote"
+    chain = world.chain([row(ticker, ts=T0 + 9) for ticker in tickers(strikes=range(7480, 7605, 5))], ts=T0 + 9)
+    with pytest.raises(SystemExit):
+        normalize.step()
+    given_up = database.hget(world.keys.epoch_staging("SPX"), "SPX").decode()
+    world.frame([quote(tickers()[0], 3.0, 4.0, T0 + 5, 9)])
+    world.engine("hydrate").step()
+    assert scripts.run(
+        "bury", {"stream": world.keys.stream("chain", "SPX"), "dead": world.keys.dead()},
+        {"group": "normalize", "consumer": "another", "entry": chain, "error": "it kills", "attempts": 11, "ts": T0,
+         "fields": []},
+    )
+    world.chain([row(ticker, ts=T0 + 99) for ticker in tickers(strikes=range(7490, 7605, 5))], ts=T0 + 99)
+    world.settle()
+    assert world.epoch() != given_up
+    assert not database.hexists(world.keys.epoch_staging("SPX"), "SPX")
+    assert world.contract(tickers()[0])["bid"] == "10", "the newer chain's quote; the tick was older"
+    keeper_of(world).retire()
+    assert leaks(world) == {"undeclared": [], "fading": []}
+    let_go = [key for key in database.scan_iter(count=1000) if given_up in key.decode()]
+    assert len(let_go) > len(tickers())
+    assert all(0 < database.ttl(key) <= 300 for key in let_go)
+
+
 def test_a_late_worker_brings_no_key_of_a_past_epoch_back(world: World) -> None:
     """Frames, marks and publications that were read before the switch and committed after it, with the keys gone."""
     world.chain([row(ticker) for ticker in tickers()])
@@ -418,7 +461,7 @@ def test_an_epoch_begun_again_after_it_was_given_up_lives_without_a_ttl(world: W
     world.chain(wider, ts=T0 + 9)
     world.engine("normalize").step()
     assert world.epoch() == given_up
-    fading = {
-        key.decode() for key in database.scan_iter(match=f"epoch:*{given_up}*", count=1000) if database.ttl(key) != -1
-    }
-    assert fading <= {key for key in fading if ":tiles:" in key or key.endswith((":dirty", ":queued"))}
+    made = [keys.geometry(given_up), keys.epoch_meta(given_up)]
+    made += [keys.contract(given_up, ticker) for ticker in world.contracts()]
+    assert len(made) == 2 + len(wider)
+    assert {database.ttl(key) for key in made} == {-1}
