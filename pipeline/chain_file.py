@@ -16,11 +16,10 @@ from numpy.typing import NDArray
 from pipeline.cboe import CboeFileError, read_chain
 from pipeline.chain_rows import CHAIN_FIELDS, ChainContract, read_rows
 from pipeline.contract import TickerError, parse_ticker
-from pipeline.provider.chain import Chain
-from pipeline.registers import Register
+from pipeline.provider.market import Value, ms_of_ns, price_of
+from pipeline.registers import LAST_MS, Register
 
 _GZIP_MAGIC = b"\x1f\x8b"
-_NO_TIME = 0
 
 
 class ChainFileError(ValueError):
@@ -99,24 +98,24 @@ def _provider(path: Path, text: bytes, spot: float | None, as_of_ms: int | None)
     symbol = _symbol(rows)
     if symbol is None:
         raise ChainFileError(f"{path}: no chain row with a ticker that can be read (of {len(rows)} rows)")
-    read = read_rows(rows, symbol, _NO_TIME)
+    # A live chain's time bounds those of its rows; a file's rows are as old as they say, whatever --as-of is given.
+    read = read_rows(rows, symbol, LAST_MS - 1)
     contracts = list(read.contracts.values())
     if not contracts:
         raise ChainFileError(f"{path}: no readable contract of {symbol} ({len(rows)} rows)")
-    said = Chain()
-    said.add(rows)
-    if spot is None and said.spot is None:
+    said = _spot(rows)
+    if spot is None and said is None:
         raise ChainFileError(f"{path}: no row says where {symbol} stands; give --spot")
     if as_of_ms is None:
-        as_of_ms = max((int(contract.quote[0] or 0) for contract in contracts if contract.quote), default=_NO_TIME)
-        if as_of_ms == _NO_TIME and said.spot is not None:
-            as_of_ms = said.spot.ts
-        if as_of_ms == _NO_TIME:
+        as_of_ms = _newest_quote(rows)
+        if as_of_ms is None and said is not None:
+            as_of_ms = said.ts
+        if as_of_ms is None:
             raise ChainFileError(f"{path}: no row says when it was taken; give --as-of")
     return ChainFile(
         symbol=symbol,
         as_of_ms=as_of_ms,
-        spot=spot if spot is not None else said.spot.price,  # type: ignore[union-attr]  # one of them is there
+        spot=spot if spot is not None else said.price,  # type: ignore[union-attr]  # one of them is there
         root=np.array([contract.ticker.root for contract in contracts]),
         expiration=np.array([contract.ticker.expiration for contract in contracts], dtype="datetime64[D]"),
         is_put=np.array([contract.ticker.side == "put" for contract in contracts]),
@@ -142,6 +141,27 @@ def _symbol(rows: Sequence[Any]) -> str | None:
         except TickerError:
             continue
     return seen.most_common(1)[0][0] if seen else None
+
+
+def _spot(rows: Sequence[Any]) -> Value | None:
+    """The newest value of the underlying: indices carry ``value``, stocks ``price``."""
+    newest = None
+    for row in rows:
+        asset = row.get("underlying_asset") if isinstance(row, dict) else None
+        if not isinstance(asset, dict):
+            continue
+        value = price_of(asset.get("value"))
+        value = price_of(asset.get("price")) if value is None else value
+        ts = ms_of_ns(asset.get("last_updated"))
+        if value is not None and ts is not None and (newest is None or ts > newest.ts):
+            newest = Value(str(asset.get("ticker", "")), value, ts)
+    return newest
+
+
+def _newest_quote(rows: Sequence[Any]) -> int | None:
+    quotes = (row.get("last_quote") for row in rows if isinstance(row, dict))
+    times = (ms_of_ns(quote.get("last_updated")) for quote in quotes if isinstance(quote, dict))
+    return max((ts for ts in times if ts is not None), default=None)
 
 
 def _part(register: Register | None, at: int) -> str | None:

@@ -14,7 +14,7 @@ from pipeline.models.quotes import Floats, Integers
 
 LABELS = ("compression", "transition", "expansion")
 _NODES = 81
-"""Points of the weighted mean of net over gross; 41 give the same mode to 0.05 on the recorded chains."""
+"""Points of the weighted mean of net over gross."""
 
 
 @dataclass(frozen=True, slots=True)

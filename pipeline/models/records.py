@@ -24,6 +24,7 @@ def plain(value: float | None) -> float | None:
 
 
 def dollars(value: float | None) -> int | None:
+    """Whole dollars."""
     return None if value is None else round(value)
 
 

@@ -14,6 +14,9 @@ from pipeline.models.levels import Flip, Walls, find_flip, find_walls, sum_by_st
 from pipeline.models.mode import Mode, market_mode, weighed_ratio
 from pipeline.models.quotes import Floats, Integers
 
+MAX_SPOT_USD = 1e6
+"""A spot beyond this is a broken claim; the bound keeps every sum of dollars inside an int64."""
+
 
 @dataclass(frozen=True, slots=True)
 class Profile:
@@ -39,7 +42,12 @@ class Levels:
 
 @dataclass(frozen=True, slots=True)
 class SymbolModels:
-    """Everything derived of one underlying. ``books``: totals by name of BOOKS; ``vanna`` and ``charm`` likewise."""
+    """Everything derived of one underlying.
+
+    ``strikes`` float64[U] and ``by_side`` int64[2, U]: GEX of the open interest by strike over all panes. ``books``:
+    call, put, net, gross and ratio by name of BOOKS; ``vanna`` and ``charm``: call, put and net, $ of delta per
+    volatility point and per day.
+    """
 
     spot: float
     as_of_ms: int
@@ -71,7 +79,7 @@ def symbol_models(
     """
     live = sorted((pane for pane in panes if pane.expires_ms > as_of_ms), key=lambda pane: (pane.expires_ms, pane.root))
     axis = moves(constants)
-    known_spot = 0.0 < spot < np.inf
+    known_spot = 0.0 < spot < MAX_SPOT_USD
     front = front_pane(live, as_of_ms, constants) if known_spot else None
     move = None if front is None else float(spot * front.v_atm)
     coverage = None if move is None else interest_coverage(live, spot, move)
@@ -91,8 +99,8 @@ def symbol_models(
         strikes=strikes,
         by_side=by_side,
         books={name: totals[name] for name in BOOKS},
-        vanna=totals["vanna"],
-        charm=totals["charm"],
+        vanna=_signed(totals["vanna"]),
+        charm=_signed(totals["charm"]),
         profiles=profiles,
         levels=Levels(
             flip, find_walls(strikes, by_side, spot), max_pain, move, None if front is None else front.pane, coverage
@@ -120,6 +128,11 @@ def interest_coverage(panes: Sequence[PaneExposure], spot: float, move: float) -
     known = np.isfinite(np.concatenate([pane.v for pane in panes])[near])
     whole = float(shares.sum())
     return float(shares[known].sum()) / whole if whole > 0.0 else None
+
+
+def _signed(totals: Mapping[str, int | float | None]) -> Mapping[str, int | float | None]:
+    """Without gross and ratio: unlike gamma, vanna and charm change their sign within a side."""
+    return {name: totals[name] for name in ("call", "put", "net")}
 
 
 def _profile(panes: Sequence[PaneExposure], book: int, axis: Floats, spot: float) -> Profile:
