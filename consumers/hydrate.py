@@ -22,8 +22,6 @@ from pipeline.registers import ValueFault
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
 
-_FUTURE_MS = 7 * 86_400_000
-"""An event dated so long after its epoch's snapshot is an error: as the newest it would silence its contract."""
 _EPOCH_TRIES = 20
 
 
@@ -101,7 +99,7 @@ class HydrateStage:
                 section = sections.get(symbol) or sections.setdefault(symbol, _Section())
                 section.entries[entry.id] = entry
                 section.counts["events"] += 1
-                self._check_time(symbol, update)
+                self._check_time(symbol, update.ts, update.ticker)
             except ValueFault as fault:
                 self._count_fault(event, entry, sections, fault)
                 continue
@@ -111,12 +109,12 @@ class HydrateStage:
             else:
                 known.merge(update)
 
-    def _check_time(self, symbol: str, update: Update) -> None:
+    def _check_time(self, symbol: str, ts: str | int, what: str) -> None:
         """Whether an event can be of its epoch at all: decided by the epoch's own time, never by this machine's."""
         active, staging = self._epochs_of(symbol)
         epoch = staging or active
-        if epoch and int(update.ts) > int(epoch.split(":")[1]) + _FUTURE_MS:
-            raise ValueFault("in_the_future", f"{update.ticker} is dated {update.ts}")
+        if epoch:
+            registers.not_after(ts, epoch.split(":")[1], what)
 
     def _count_fault(self, event: object, entry: Entry, sections: dict[str, _Section], fault: ValueFault) -> None:
         metrics.EVENTS.labels(self.name, fault.reason).inc()
@@ -147,6 +145,8 @@ class HydrateStage:
                 registers.time_ms(ts, "ts")
                 if registers.price(price, "price") is None or price == 0:
                     raise ValueFault("out_of_range", f"no spot: {price!r}")
+                if symbol in self._symbols:
+                    self._check_time(symbol, ts, f"the spot of {symbol}")
             except (FieldError, ValueFault) as error:
                 poison[entry.id] = str(error)
                 continue

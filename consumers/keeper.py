@@ -118,7 +118,8 @@ class Keeper:
             silent_s = (_now_ms() - int(heard)) / 1000
             dormant = meta.get(b"state") == b"dormant"
             if silent_s <= self._settings.dormant_after_s:
-                if dormant:
+                # Either the epoch fell dormant, or it was made because the one before it did.
+                if dormant or (meta.get(b"reason") == b"dormant" and b"resumed" not in meta):
                     self._tell_feed(symbol, epoch, "resumed")
             elif not dormant and self._ripe(meta) and self._listening(symbol):
                 self._tell_feed(symbol, epoch, "dormant")

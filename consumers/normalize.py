@@ -172,7 +172,7 @@ class NormalizeStage:
             "chain_ts": chain.ts, "geometry": digest, "contracts": len(chain.rows.contracts),
             "strike_count": tickers_strikes, "panes": len(packed), "computed": 0, "reason": chain.reason,
             "forced_dirty": int(chain.force), "dormant_count": 0, "ws_updates": 0,
-            "centre": "" if chain.centre is None else registers.decimal(chain.centre),
+            "centre": _centre(chain),
             "timeframe": "delayed" if delayed else "real-time",
             "widths": ",".join(map(registers.decimal, self._settings.widths_of(chain.symbol))),
             "rate": registers.decimal(self._settings.rate),
@@ -228,6 +228,7 @@ class NormalizeStage:
                     "chunk": number, "last": int(number == len(chunks) - 1), "ts": chain.ts, "price": chain.price,
                     "spot_ts": chain.spot_ts, "names": dict(keys.names(symbol, epoch)), "minute": chain.minute,
                     "contracts": [_refreshed(row) for row in chunk], "counts": _counts(chain),
+                    "centre": _centre(chain),
                 },
             )
             if changed == -1:
@@ -239,6 +240,10 @@ class NormalizeStage:
 def _chunks(contracts: list[ChainContract]) -> Iterator[list[ChainContract]]:
     for first in range(0, len(contracts), CHUNK):
         yield contracts[first : first + CHUNK]
+
+
+def _centre(chain: Chain) -> str:
+    return "" if chain.centre is None else registers.decimal(chain.centre)
 
 
 def _counts(chain: Chain) -> list[str | int]:

@@ -21,6 +21,7 @@ if event == 'dormant' then
   redis.call('HINCRBY', KEYS[2], 'dormant_count', 1)
   redis.call('HSET', KEYS[3], 'wanted', 'dormant', 'force', '1')
 end
+if event == 'resumed' then redis.call('HSET', KEYS[2], 'resumed', '1') end
 redis.call('XADD', KEYS[4], '*', 'event', event, 'symbol', symbol, 'epoch', epoch, 'previous', epoch, 'reason', event,
   'ts', ts)
 return 1

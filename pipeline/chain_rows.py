@@ -64,11 +64,11 @@ def _read(row: object, symbol: str, ts: str, faults: Counter[str]) -> ChainContr
         raise ValueFault("bad_ticker", str(error)) from None
     if ticker.underlying != symbol:
         raise ValueFault("adjusted" if ticker.root[-1].isdigit() else "foreign", f"{text} is not of {symbol}")
-    if details.get("shares_per_contract", STANDARD_SHARES) != STANDARD_SHARES:
+    if _said(details, "shares_per_contract", STANDARD_SHARES) != STANDARD_SHARES:
         raise ValueFault("adjusted", f"{text} delivers {details['shares_per_contract']!r:.20} shares")
-    if details.get("contract_type", ticker.side) != ticker.side:
+    if _said(details, "contract_type", ticker.side) != ticker.side:
         raise ValueFault("contradiction", f"{text} is called a {details['contract_type']!r:.20}")
-    if details.get("expiration_date", ticker.expiration.isoformat()) != ticker.expiration.isoformat():
+    if _said(details, "expiration_date", ticker.expiration.isoformat()) != ticker.expiration.isoformat():
         raise ValueFault("contradiction", f"{text} is said to expire {details['expiration_date']!r:.20}")
     greeks = _part(row, "greeks")
     quote = _part(row, "last_quote")
@@ -81,7 +81,7 @@ def _read(row: object, symbol: str, ts: str, faults: Counter[str]) -> ChainContr
     return ChainContract(
         ticker, style if isinstance(style, str) else "", chain,
         _soft(faults, lambda: _quote(quote, ts)),
-        _soft(faults, lambda: _trade(_part(row, "last_trade"))),
+        _soft(faults, lambda: _trade(_part(row, "last_trade"), ts)),
         _soft(faults, lambda: _volume(_part(row, "day"), ts)),
         quote.get("timeframe") == "DELAYED",
     )
@@ -95,6 +95,11 @@ def _part(row: Mapping[str, object], name: str) -> Mapping[str, object]:
     """A sub-object; missing, null and empty ones are the same: nothing is said."""
     part = row.get(name)
     return part if isinstance(part, dict) else {}
+
+
+def _said(part: Mapping[str, object], name: str, otherwise: object) -> object:
+    value = part.get(name)
+    return otherwise if value is None else value
 
 
 def _soft(faults: Counter[str], read: Callable[[], _T | None]) -> _T | None:
@@ -116,11 +121,11 @@ def _quote(quote: Mapping[str, object], ts: str) -> Register | None:
     ]
 
 
-def _trade(trade: Mapping[str, object]) -> Register | None:
+def _trade(trade: Mapping[str, object], ts: str) -> Register | None:
     if trade.get("price") is None or trade.get("sip_timestamp") is None:
         return None
     return [
-        registers.time_ms(trade["sip_timestamp"], "sip_timestamp", _NS_PER_MS), "0",
+        _time(trade["sip_timestamp"], ts), "0",
         registers.price(trade["price"], "price"), registers.count(trade.get("size"), "size"),
     ]
 
@@ -130,5 +135,10 @@ def _volume(day: Mapping[str, object], ts: str) -> Register | None:
     return None if volume is None else [_time(day.get("last_updated"), ts), volume]
 
 
-def _time(last_updated: object, ts: str) -> str:
-    return ts if last_updated is None else registers.time_ms(last_updated, "last_updated", _NS_PER_MS)
+def _time(at: object, ts: str) -> str:
+    """A provider's time in ns as ms; what says none is of the snapshot's."""
+    if at is None:
+        return ts
+    ms = registers.time_ms(at, "the time of a quote, trade or day", _NS_PER_MS)
+    registers.not_after(ms, ts, "a quote, trade or day")
+    return ms

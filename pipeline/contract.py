@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import date
 
 # O: + OCC symbol without padding. Parsed from the right, because a root may end in a digit (adjusted contracts do).
-_TICKER = re.compile(r"O:([A-Z][A-Z0-9.]{0,9}?)(\d{6})([CP])(\d{8})")
+_TICKER = re.compile(r"O:([A-Z][A-Z0-9.]{0,9}?)(\d{6})([CP])(\d{8})", re.ASCII)
 
 # Settlement roots listed under an underlying of another name. Any other root is its own underlying.
 _UNDERLYING_OF_ROOT = {

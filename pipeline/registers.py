@@ -12,6 +12,8 @@ PRICE_LIMIT = 100_000.0
 """Dollars. No listed option costs as much; above it a number is an error, and documents could not print it."""
 COUNT_LIMIT = 1_000_000_000_000
 FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000  # 2000 and 2100: other integers are no event times
+FUTURE_MS = 7 * 86_400_000
+"""A time so long after its epoch's snapshot is an error: as the newest it would silence what it dates."""
 SEQUENCE_LIMIT = 2**53  # Lua counts in doubles
 
 
@@ -58,6 +60,12 @@ def time_ms(value: object, name: str, per_ms: int = 1) -> str:
     if not FIRST_MS <= ms < LAST_MS:
         raise ValueFault("bad_time", f"{name} is no time of this century: {value}")
     return str(ms)
+
+
+def not_after(ts: str | int, snapshot_ts: str | int, name: str) -> None:
+    """Refuse what lies too far ahead of a snapshot: event time against event time, never this machine's clock."""
+    if int(ts) > int(snapshot_ts) + FUTURE_MS:
+        raise ValueFault("in_the_future", f"{name} is dated {ts}, the snapshot {snapshot_ts}")
 
 
 def sequence(value: object, name: str) -> str:

@@ -137,7 +137,6 @@ def test_merging_keeps_the_newest_register_and_the_oldest_event(reader: FrameRea
     assert update.packed()[4:] == [update.quote, update.trade, False]
 
 
-@pytest.mark.xfail(strict=True, reason="the pattern of tickers takes digits of every script")
 def test_a_ticker_in_foreign_digits_is_none(reader: FrameReader) -> None:
     event = {**quote(TICKER, 1.0, 2.0, T0, 1), "sym": "O:SPXW26082\u0661C07500000"}
     with pytest.raises(ValueFault, match="not an option ticker"):

@@ -316,7 +316,6 @@ def test_a_spot_of_no_underlying_of_ours_is_done(world: Hydrated) -> None:
     assert not world.database.exists(world.keys.spot("AAPL"))
 
 
-@pytest.mark.xfail(strict=True, reason="a spot has no bound but the century: one dated years ahead silences the rest")
 def test_a_spot_dated_years_ahead_is_rejected(world: Hydrated) -> None:
     world.spot(1.0, T0 + 10 * 365 * 86_400_000)
     world.spot(7552.0, T0 + 2000)
