@@ -602,8 +602,8 @@ def test_killed_connections_change_nothing(private: Bench, private_server: Embed
     ids: list[str] = []
     with running(*engines):
         for _ in range(12):
+            seen = len(_patiently(private.effects))
             ids += private.add(100)
-            seen = len(private.effects())
             killer.execute_command("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
             wait_until(lambda seen=seen: len(_patiently(private.effects)) > seen, "some more effects")
         wait_until(lambda: private.done(ids), "every entry, once")
