@@ -11,7 +11,7 @@ from scipy.special import ndtr
 
 from pipeline.models.quotes import Floats
 
-_INVERSE_SQRT_TAU = 0.3989422804014327  # 1 / sqrt(2 pi)
+INVERSE_SQRT_TAU = 0.3989422804014327  # 1 / sqrt(2 pi)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Greeks:
 
 def density(x: Floats) -> Floats:
     """The standard normal density."""
-    result: Floats = _INVERSE_SQRT_TAU * np.exp(-0.5 * x * x)
+    result: Floats = INVERSE_SQRT_TAU * np.exp(-0.5 * x * x)
     return result
 
 

@@ -74,8 +74,7 @@ def real_models(name, near, max_points_per_tick=2.0):
 def test_anchors_when_every_mid_is_taken(name, near, net, flip, call, put):
     """The anchors took every volatility that a mid gives, as here: they are met to the digits they have.
 
-    Half a last digit of the net (0.005 bn); a flip is known to that over the slope of G, below 0.1 here, beside its
-    own rounding. NDX far from spot is shallower: there 0.005 bn is 12 points.
+    Half a last digit: 0.005 bn of the net, 0.05 points of the flip.
     """
     models = real_models(name, near, math.inf)
     assert models.books["oi"]["net"] / 1e9 == pytest.approx(net, abs=0.0051)
@@ -84,7 +83,7 @@ def test_anchors_when_every_mid_is_taken(name, near, net, flip, call, put):
         assert (found.value, found.reason, found.sign, found.roots) == (None, "no_root", 1, ())
     else:
         assert found.reason is None
-        assert found.value == pytest.approx(flip, abs=1.0 if name == NDX_2022 else 0.15)
+        assert found.value == pytest.approx(flip, abs=0.051)
     if call is not None:
         assert (models.levels.walls.call, models.levels.walls.put) == (call, put)
 
