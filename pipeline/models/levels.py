@@ -9,7 +9,7 @@ from pipeline.models.constants import CONSTANTS, Constants
 from pipeline.models.quotes import MILLS_PER_DOLLAR, Booleans, Floats, Integers
 from pipeline.models.strategies import MISSING, Mills
 
-FLIP_REASONS = ("stale", "low_coverage", "flat", "no_root", "unstable")
+FLIP_REASONS = ("low_coverage", "flat", "stale", "no_root", "unstable")
 """Why a flip has no value, in the order in which the reasons are tried."""
 
 
@@ -61,12 +61,12 @@ def find_flip(
     at = int(np.argmin(np.abs(roots - spot))) if roots.size else None
     nearest = None if at is None else float(roots[at])
     reason = None
-    if stale:
-        reason = "stale"
-    elif expected_move is None or (coverage is not None and coverage < constants.least_coverage):
+    if expected_move is None or (coverage is not None and coverage < constants.least_coverage):
         reason = "low_coverage"
     elif np.abs(net).max() <= constants.flat_share * greatest:
         reason = "flat"
+    elif stale:
+        reason = "stale"
     elif at is None:
         reason = "no_root"
     elif abs(slopes[at]) * expected_move * constants.unstable_moves < constants.unstable_share * greatest:

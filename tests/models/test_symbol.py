@@ -369,6 +369,14 @@ def test_stale_inputs_withhold_the_flip_and_keep_its_roots():
     assert fresh.levels.flip.value is not None
     assert (stale.levels.flip.value, stale.levels.flip.reason) == (None, "stale")
     assert stale.levels.flip.roots == fresh.levels.flip.roots
+    assert stale.mode == fresh.mode
+
+
+def test_what_nothing_covers_is_not_called_stale():
+    nothing = np.full((2, 81), NAN)
+    unquoted = with_values(smiling_pane(expiration=MONDAY), bid=nothing, ask=nothing)
+    models = symbol_models([smiling_pane().exposure(), unquoted.exposure()], 5000.0, AS_OF_MS, stale=True)
+    assert models.levels.flip.reason == models.mode.reason == "low_coverage"
 
 
 @settings(max_examples=40)
