@@ -19,10 +19,10 @@ from pipeline.epochs import Epochs
 from pipeline.errors import Poison
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
-from pipeline.models.pane import PaneModel, calculate
+from pipeline.models.pane import PaneModel
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
-from pipeline.tiles import pack_tiles
+from pipeline.tiles import compute, pack_tiles
 
 _KEPT_PANES = 512
 
@@ -91,8 +91,8 @@ class CalculateStage:
         dirty = take_values(pane, packed, held.values)
         self._keep(place, held)
         values = pane_values(held.values, spot, epoch.snapshot_ts, epoch.rate)
-        held.model = calculate(pane.geometry, values, held.model, dirty if held.model is not None else None)
-        fields = pack_tiles(held.model)
+        tiles = compute(pane.geometry, values, held.model, dirty if held.model is not None else None)
+        held.model, fields = tiles.model, pack_tiles(tiles)
         changed = fields if held.stored is None else {
             name: value for name, value in fields.items() if held.stored[name] != value
         }

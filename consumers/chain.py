@@ -329,6 +329,8 @@ def _chain_entry(job: Job, fetched: Fetched) -> list[str | bytes]:
     }
     if fetched.spot is not None:
         fields |= {"spot": repr(fetched.spot.price), "spot_ts": str(fetched.spot.ts)}
+    if fetched.began.market:
+        fields["market"] = fetched.began.market
     fields |= {"latency_ms": str(fetched.latency_ms), "force": str(int(job.force)), "reason": job.reason}
     return [part for item in fields.items() for part in item]
 

@@ -35,10 +35,23 @@ class _Section:
 
 
 @dataclass(slots=True)
-class _Spot:
-    ts: int
-    price: float
-    origin: str
+class _Spots:
+    """What a batch says of one underlying's spot: each minute's newest, for the trail; the last is newest of all."""
+
+    entries: list[Entry] = field(default_factory=list)
+    by_minute: dict[int, tuple[int, float, str]] = field(default_factory=dict)
+
+    def add(self, entry: Entry, ts: int, price: float) -> None:
+        self.entries.append(entry)
+        held = self.by_minute.get(ts // 60_000)
+        if held is None or (ts, price) > held[:2]:
+            self.by_minute[ts // 60_000] = ts, price, entry.id
+
+    def packed(self) -> list[str]:
+        return [
+            part for ts, price, origin in sorted(self.by_minute.values())
+            for part in (registers.decimal(price), str(ts), origin)
+        ]
 
 
 class HydrateStage:
@@ -136,8 +149,7 @@ class HydrateStage:
 
     # --- spot ---
     def _commit_spots(self, entries: Sequence[Entry], consumer: str) -> None:
-        newest: dict[str, _Spot] = {}
-        entries_of: dict[str, list[Entry]] = {}
+        spots: dict[str, _Spots] = {}
         poison: dict[str, str] = {}
         for entry in entries:
             try:
@@ -147,24 +159,19 @@ class HydrateStage:
                     raise ValueFault("out_of_range", f"no spot: {price!r}")
                 if symbol in self._symbols:
                     self._check_time(symbol, ts, f"the spot of {symbol}")
+                    spots.setdefault(symbol, _Spots()).add(entry, ts, price)
             except (FieldError, ValueFault) as error:
                 poison[entry.id] = str(error)
-                continue
-            if symbol not in self._symbols:
-                continue
-            entries_of.setdefault(symbol, []).append(entry)
-            if symbol not in newest or (ts, price) > (newest[symbol].ts, newest[symbol].price):
-                newest[symbol] = _Spot(ts, price, entry.id)
         if poison:
             raise Poison(poison)
         for _ in range(_EPOCH_TRIES):
             packed: list[dict[str, object]] = []
-            for symbol, spot in newest.items():
+            for symbol, said in spots.items():
                 active, _staging = self._epochs_of(symbol)
                 packed.append({
-                    "symbol": symbol, "active": active, "ids": ranges(entries_of[symbol]),
-                    "price": registers.decimal(spot.price), "ts": str(spot.ts), "origin": spot.origin,
-                    "names": self._names(symbol, active), "counts": ["spots", len(entries_of[symbol])],
+                    "symbol": symbol, "active": active, "ids": ranges(said.entries),
+                    "names": self._names(symbol, active), "counts": ["spots", len(said.entries)],
+                    "spots": said.packed(),
                 })
             if self._run("spot", entries, consumer, packed) is not None:
                 return

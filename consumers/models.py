@@ -19,11 +19,22 @@ from pipeline.errors import Poison
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.models.documents import HEADER_BYTES
+from pipeline.models.exposure import PaneExposure
 from pipeline.models.pane import PaneModel
-from pipeline.publication import MODELS, Edition, Facts, Layouts, Publication, next_editions
+from pipeline.publication import (
+    FACTS,
+    HEATMAP,
+    MODELS,
+    VIEWS,
+    Edition,
+    Facts,
+    Layouts,
+    Publication,
+    next_editions,
+)
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
-from pipeline.tiles import unpack_tiles
+from pipeline.tiles import EXPOSURE_FIELDS, unpack_exposure, unpack_tiles
 
 DOCUMENT_TTL_S = 72 * 3600
 """A weekend must not erase what was last published."""
@@ -37,6 +48,7 @@ class Known:
     """What this process knows of an epoch's documents; true while their versions are still the stored ones."""
 
     layouts: Layouts
+    exposures: dict[str, PaneExposure] = field(default_factory=dict)
     editions: dict[str, Edition] = field(default_factory=lambda: {model: Edition() for model in MODELS})
 
 
@@ -75,32 +87,39 @@ class ModelsStage:
         )
         if reply[0] != b"claimed":
             return
-        _, token, seq, _whole, spot, quotes_minute, chain_ts, _snapshot_ts, timeframe, flat, marks = reply
-        facts = Facts.read(spot, quotes_minute, chain_ts, timeframe)
-        state = dict(zip(flat[::2], flat[1::2], strict=True))
+        _, token, seq, spot, quotes_minute, trail, meta, state_flat, marks = reply
+        facts = Facts.read(spot, quotes_minute, trail, dict(zip(meta[::2], meta[1::2], strict=True)))
+        state = dict(zip(state_flat[::2], state_flat[1::2], strict=True))
         marked = [mark.decode() for mark in marks]
         known = self._known_of(symbol, epoch_id, state)
         full = any(state.get(f"{model}:epoch".encode(), b"").decode() != epoch_id for model in MODELS)
         while True:
-            panes, seqs = self._panes(known.layouts, marked, full)
+            panes, seqs, reread = self._panes(known, marked, full)
             if not full:
                 try:
                     self._load(symbol, known, list(panes))
                 except MissingDocument:
                     full = True
                     continue
-            made = next_editions(known.layouts, panes, known.editions, facts, full)
+            publications = next_editions(
+                known.layouts, panes, known.exposures, reread, known.editions, facts, state.get(b"minute", b""), full
+            )
+            made, final = publications.made, publications.final
             self._write_fresh(symbol, token.decode(), made)
             stored = self.scripts.run(
                 "publish",
-                {"stream": entry.stream, "models": keys.stream("model", symbol)},
+                {
+                    "stream": entry.stream, "models": keys.stream("model", symbol),
+                    "minutes": keys.gravity_minutes(symbol),
+                },
                 {
                     "group": self.name, "entry": entry.id, "symbol": symbol, "epoch": epoch_id, "token": token,
                     "ts": entry.text("ts"), "origin": entry.fields.get(b"origin", b""),
                     "now_ms": int(time.time() * 1000), "ttl_s": DOCUMENT_TTL_S,
                     "seq": orjson.dumps({HEADER_MARK: int(seq), **seqs}),
                     "documents": [self._packed(symbol, token.decode(), publication) for publication in made],
-                    "names": names,
+                    "names": names, "minute": publications.minute, "final": final,
+                    "final_ms": orjson.loads(final)["minute"] if final else 0,
                 },
             )
             if stored == -1:
@@ -124,32 +143,56 @@ class ModelsStage:
             version = int(state.get(f"{model}:version".encode(), b"0"))
             if known.editions[model].version != version:
                 known.editions[model] = Edition(version)
+                known.exposures.clear()  # somebody else has published: they may be of older tiles
         return known
 
-    def _panes(self, layouts: Layouts, marked: list[str], full: bool) -> tuple[dict[str, PaneModel], dict[str, int]]:
-        """The computed panes to publish, and the commit each was computed at."""
-        epoch = layouts.epoch
+    def _panes(self, known: Known, marked: list[str], full: bool) -> tuple[dict[str, PaneModel], dict[str, int], bool]:
+        """The computed panes to publish, the commit each was computed at, and whether the exposures were read anew.
+
+        Every pane's exposure is needed each time; this process remembers those that are not marked.
+        """
+        epoch = known.layouts.epoch
         wanted = [pane for pane in epoch.panes if full or pane in set(marked)]
+        unknown = [pane for pane in epoch.panes if pane not in known.exposures and pane not in set(wanted)]
         with self._database.pipeline(transaction=False) as pipeline:
             for pane in wanted:
                 pipeline.hgetall(self.keys.tiles(epoch.id, pane))
-            tiles = dict(zip(wanted, pipeline.execute(), strict=True))
-        panes = {pane: unpack_tiles(fields, epoch.panes[pane].geometry) for pane, fields in tiles.items()}
-        return panes, {pane: int(fields[b"seq"]) for pane, fields in tiles.items()}
+            for pane in unknown:
+                pipeline.hmget(self.keys.tiles(epoch.id, pane), EXPOSURE_FIELDS)
+            replies = pipeline.execute()
+        panes, seqs = {}, {}
+        for pane, reply in zip(wanted, replies[: len(wanted)], strict=True):
+            fields = {name.decode(): value for name, value in reply.items()}
+            tiles = unpack_tiles(fields, epoch.panes[pane].geometry)
+            panes[pane], known.exposures[pane], seqs[pane] = tiles.model, tiles.exposure, int(fields["seq"])
+        for pane, reply in zip(unknown, replies[len(wanted) :], strict=True):
+            fields = dict(zip(EXPOSURE_FIELDS, reply, strict=True))
+            known.exposures[pane] = unpack_exposure(fields, epoch.panes[pane].geometry)
+        return panes, seqs, bool(unknown)
 
     def _load(self, symbol: str, known: Known, panes: list[str]) -> None:
         """Read back from the stored documents what a diff needs and this process does not know.
 
         Raises MissingDocument where one is not stored.
         """
+        for view in VIEWS:  # what a view shows is what the heatmap shows: they are always published together
+            known.editions[view].arrays, known.editions[view].heads = (
+                known.editions[HEATMAP].arrays, known.editions[HEATMAP].heads
+            )
         wanted: list[tuple[str, str, int, int]] = []  # model, block or '' for the header, offset, length
         for model, edition in known.editions.items():
+            if model in FACTS:
+                if not edition.header:
+                    wanted.append((model, "", 0, 0))
+                continue
             layout = known.layouts.of[model]
             if not edition.header:
                 wanted.append((model, "", 0, 1 + HEADER_BYTES))
+            if model in VIEWS:
+                continue
             names = {name for name, _ in edition.arrays}
             for name, block in layout.blocks.items():
-                needs_arrays = model != "heatmap" or name in panes
+                needs_arrays = model != HEATMAP or name in panes
                 if needs_arrays and name not in names:
                     wanted.append((model, name, block.offset, block.length))
                 elif block.head is not None and name not in edition.heads:
@@ -162,18 +205,18 @@ class ModelsStage:
                 pipeline.getrange(self.keys.model(model, symbol), offset, offset + length - 1)
             texts = pipeline.execute()
         for (model, name, _, length), text in zip(wanted, texts, strict=True):
-            if len(text) != length:
+            if not text or (length and len(text) != length):
                 raise MissingDocument
-            edition, layout = known.editions[model], known.layouts.of[model]
+            edition = known.editions[model]
             if not name:
-                edition.header = orjson.loads(text.rstrip() + b"}")
+                edition.header = orjson.loads(text if model in FACTS else text.rstrip() + b"}")
                 continue
+            layout = known.layouts.of[model]
             block = layout.blocks[name]
             if block.head is not None:
                 edition.heads[name] = layout.read_head(text, name)
             if length == block.length:
                 edition.arrays.update(layout.read_arrays(text, name))
-
     def _write_fresh(self, symbol: str, token: str, made: Sequence[Publication]) -> None:
         """Write full documents beside the published ones, in pieces, so that no single command takes long."""
         with self._database.pipeline(transaction=False) as pipeline:

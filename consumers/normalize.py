@@ -5,18 +5,19 @@ A complete chain refreshes the active epoch in place (same contracts) or becomes
 ``refresh.lua`` brings the same chain's values into the active epoch, chunk by chunk.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
 from walrus import Database
 
 from pipeline import registers
+from pipeline.calendar import previous_session
 from pipeline.chain_rows import CHAIN_FIELDS, ChainContract, ChainRows, read_rows
 from pipeline.contract import geometry_hash
 from pipeline.entry import Entry, FieldError
 from pipeline.errors import Gone, NotYet, Poison
-from pipeline.geometry import pack_panes, scope_at
+from pipeline.geometry import new_york_day, pack_panes, scope_at
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.registers import Register, ValueFault
@@ -40,6 +41,8 @@ class Chain:
     price: str
     """Spot as text, '' when the chain does not say."""
     spot_ts: str
+    market: str
+    """open, closed or what else the provider says of the market; '' when the chain does not say."""
     centre: float | None
     rows: ChainRows
 
@@ -151,7 +154,9 @@ class NormalizeStage:
         forced = entry.fields.get(b"force") == b"1"
         reason = entry.fields.get(b"reason", b"chain").decode(errors="replace")
         return Chain(
-            entry, symbol, ts, forced, reason, price, spot_ts, scope.centre, ChainRows(inside, rows.faults)
+            entry, symbol, ts, forced, reason, price, spot_ts,
+            entry.fields.get(b"market", b"").decode(errors="replace")[:20], scope.centre,
+            ChainRows(inside, rows.faults),
         )
 
     @staticmethod
@@ -172,12 +177,12 @@ class NormalizeStage:
             "chain_ts": chain.ts, "geometry": digest, "contracts": len(chain.rows.contracts),
             "strike_count": tickers_strikes, "panes": len(packed), "computed": 0, "reason": chain.reason,
             "forced_dirty": int(chain.force), "dormant_count": 0, "ws_updates": 0,
-            "centre": _centre(chain),
+            **_following(chain),
             "timeframe": "delayed" if delayed else "real-time",
             "widths": ",".join(map(registers.decimal, self._settings.widths_of(chain.symbol))),
             "rate": registers.decimal(self._settings.rate),
         }
-        return [str(part) for item in facts.items() for part in item]
+        return _flat(facts)
 
     def _stage(self, chain: Chain, consumer: str, epoch: str, active: str) -> None:
         keys, symbol, entry = self.keys, chain.symbol, chain.entry
@@ -228,7 +233,7 @@ class NormalizeStage:
                     "chunk": number, "last": int(number == len(chunks) - 1), "ts": chain.ts, "price": chain.price,
                     "spot_ts": chain.spot_ts, "names": dict(keys.names(symbol, epoch)), "minute": chain.minute,
                     "contracts": [_refreshed(row) for row in chunk], "counts": _counts(chain),
-                    "centre": _centre(chain),
+                    "facts": _flat(_following(chain)),
                 },
             )
             if changed == -1:
@@ -242,8 +247,17 @@ def _chunks(contracts: list[ChainContract]) -> Iterator[list[ChainContract]]:
         yield contracts[first : first + CHUNK]
 
 
-def _centre(chain: Chain) -> str:
-    return "" if chain.centre is None else registers.decimal(chain.centre)
+def _following(chain: Chain) -> dict[str, str]:
+    """Facts of an epoch that follow the newest chain, whether it made the epoch or refreshed it."""
+    return {
+        "centre": "" if chain.centre is None else registers.decimal(chain.centre),
+        "market": chain.market,
+        "oi_date": previous_session(new_york_day(chain.ts)).isoformat(),
+    }
+
+
+def _flat(facts: Mapping[str, object]) -> list[str]:
+    return [str(part) for item in facts.items() for part in item]
 
 
 def _counts(chain: Chain) -> list[str | int]:

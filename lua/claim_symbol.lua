@@ -11,8 +11,8 @@ ARGV[4] symbol
 ARGV[5] epoch
 ARGV[6] names      msgpack map: the keys of the epoch and its underlying
 
-Returns {'claimed', token, seq, whole (0/1), spot, quotes minute, meta chain_ts, snapshot_ts, timeframe, state (flat
-list), mark, ...} or one word: 'gone', 'retired', 'unfinished' (not every pane is computed), 'held', 'clean'; all but
+Returns {'claimed', token, seq, spot, quotes minute, trail of spots, meta (flat list), state (flat list), marks} or one
+word: 'gone', 'retired', 'unfinished' (not every pane is computed), 'held', 'clean'; all but
 'gone' acknowledged.
 ]]
 local stream, geometry = KEYS[1], KEYS[2]
@@ -44,7 +44,6 @@ redis.call('DEL', names.models_dirty)
 redis.call('HDEL', names.models_state, 'queued')
 if own_lease then marks = redis.call('HKEYS', geometry) end
 table.sort(marks)
-local facts = redis.call('HMGET', names.meta, 'chain_ts', 'snapshot_ts', 'timeframe')
-return {'claimed', token, redis.call('GET', names.sequence) or '0', own_lease and 1 or 0,
-  redis.call('GET', names.spot) or '', redis.call('HGET', names.clock, 'quotes') or '0',
-  facts[1] or '0', facts[2] or '0', facts[3] or '', redis.call('HGETALL', names.models_state), marks}
+return {'claimed', token, redis.call('GET', names.sequence) or '0', redis.call('GET', names.spot) or '',
+  redis.call('HGET', names.clock, 'quotes') or '0', redis.call('ZRANGE', names.spot_trail, 0, -1),
+  redis.call('HGETALL', names.meta), redis.call('HGETALL', names.models_state), marks}

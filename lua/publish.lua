@@ -5,6 +5,7 @@ stored document in place, so that what is written is what changed. A stale token
 
 KEYS[1] stream     diff stream
 KEYS[2] models     model stream
+KEYS[3] minutes    zset: final minutes of Dealer Gravity
 ARGV[1] group
 ARGV[2] entry
 ARGV[3] symbol
@@ -18,11 +19,15 @@ ARGV[10] seq       JSON: the commit each pane was computed at
 ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready), kind, base, version, length, payload,
                    patches {offset, bytes, ...}}
 ARGV[12] names     msgpack map: the keys of the epoch and its underlying
+ARGV[13] minute    Dealer Gravity's open minute, JSON
+ARGV[14] final     the minute it closes, JSON, or ''
+ARGV[15] final_ms  its time
 
 Returns 1; 0 for a stale token (a promotion takes every lease away, so a valid one is of the active epoch); -1 where a
 document is not stored as it should be: the lease is kept and the caller writes it full.
 ]]
-local stream, models = KEYS[1], KEYS[2]
+local stream, models, minutes = KEYS[1], KEYS[2], KEYS[3]
+local MINUTES_MS = 86400000
 local group, entry, symbol, epoch, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local ts, origin, now_ms, ttl_s, seq = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local documents, names = cmsgpack.unpack(ARGV[11]), cmsgpack.unpack(ARGV[12])
@@ -46,10 +51,17 @@ for _, document in ipairs(documents) do
   redis.call('EXPIRE', document.key, ttl_s)
   redis.call('HSET', names.models_state, document.model .. ':version', document.version,
     document.model .. ':epoch', epoch, document.model .. ':ts', now_ms)
-  redis.call('XADD', models, '*', 'symbol', symbol, 'model', document.model, 'kind', document.kind, 'epoch', epoch,
-    'version', document.version, 'base', document.base, 'seq', seq, 'ts', ts, 'origin', origin,
-    'payload', document.payload)
-  redis.call('HINCRBY', names.analytics, document.kind, 1)
+  if document.payload ~= '' then
+    redis.call('XADD', models, '*', 'symbol', symbol, 'model', document.model, 'kind', document.kind, 'epoch', epoch,
+      'version', document.version, 'base', document.base, 'seq', seq, 'ts', ts, 'origin', origin,
+      'payload', document.payload)
+    redis.call('HINCRBY', names.analytics, document.kind, 1)
+  end
+end
+redis.call('HSET', names.models_state, 'minute', ARGV[13])
+if ARGV[14] ~= '' then
+  redis.call('ZADD', minutes, ARGV[15], ARGV[14])
+  redis.call('ZREMRANGEBYSCORE', minutes, '-inf', string.format('%.0f', tonumber(ARGV[15]) - MINUTES_MS))
 end
 redis.call('DEL', names.models_lease)
 redis.call('XACK', stream, group, entry)

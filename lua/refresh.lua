@@ -20,7 +20,7 @@ ARGV[11] names     msgpack map: the keys of the epoch and its underlying
 ARGV[12] contracts msgpack list: {ticker, pane, {oi, iv, delta, gamma, theta, vega}, quote, trade, volume}
 ARGV[13] minute    newest provider minute of the chain's quotes, ms
 ARGV[14] counts     msgpack list: field, n, ...: faults of the rows, for the analytics
-ARGV[15] centre    of the strike window, '' when the chain is taken whole
+ARGV[15] facts     msgpack list: fields of the epoch's meta that follow the newest chain
 
 Returns how many contracts changed; -1 where the entry is another's, -2 where the epoch is no longer the active one.
 ]]
@@ -88,7 +88,11 @@ if last then
     redis.call('HSET', names.clock, 'quotes', minute)
     mark_model(names, symbol, epoch, 'header', ts, entry)
   end
-  redis.call('HSET', names.meta, 'refreshed_ts', ts, 'centre', ARGV[15])
+  local market = redis.call('HGET', names.meta, 'market')
+  redis.call('HSET', names.meta, 'refreshed_ts', ts, unpack(cmsgpack.unpack(ARGV[15])))
+  if redis.call('HGET', names.meta, 'market') ~= market then
+    mark_model(names, symbol, epoch, 'header', ts, entry)
+  end
   redis.call('HINCRBY', analytics, 'refreshed', 1)
   local counts = cmsgpack.unpack(ARGV[14])
   for i = 1, #counts, 2 do redis.call('HINCRBY', analytics, counts[i], counts[i + 1]) end

@@ -83,7 +83,7 @@ class Analysis:
                 "gross_usd_1pct": held["gross"],
                 "ratio": held["ratio"],
                 "sign_model": "naive",
-                "books": books_record(models, self.oi_date),
+                "books": books_record(models, self.oi_date.isoformat()),
                 "buckets": self._buckets(),
                 "vanna_usd_per_point": dict(models.vanna),
                 "charm_usd_per_day": dict(models.charm),

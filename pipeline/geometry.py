@@ -9,6 +9,7 @@ from zoneinfo import ZoneInfo
 import msgpack
 import numpy as np
 
+from pipeline.calendar import early_closes
 from pipeline.contract import Ticker, settlement_of
 from pipeline.models.pane import PaneGeometry, expiry_ms
 
@@ -49,21 +50,27 @@ def new_york_day(ts: int) -> date:
 
 
 def pack_panes(tickers: Iterable[Ticker]) -> dict[str, bytes]:
-    """Pane -> msgpack map {strikes, call, put}, the tickers aligned with the strikes (false: not listed).
+    """Pane -> msgpack map {strikes, call, put, expires_ms}, tickers aligned with the strikes (false: not listed).
 
-    Panes come in the order of their expiry instant.
+    Panes come in the order of their expiry instant, which the exchange's calendar knows: it closes early on some days.
     """
     by_pane: dict[str, list[Ticker]] = {}
     for ticker in tickers:
         by_pane.setdefault(ticker.pane, []).append(ticker)
-    packed = {}
+    packed: dict[str, bytes] = {}
+    if not by_pane:
+        return packed
+    days = [split_pane(pane)[0] for pane in by_pane]
+    closes = early_closes(min(days), max(days))
     for pane in sorted(by_pane, key=pane_order):
+        day, root = split_pane(pane)
         strikes = sorted({ticker.strike for ticker in by_pane[pane]})
         sides: dict[str, list[str | bool]] = {side: [False] * len(strikes) for side in ("call", "put")}
         place = {strike: index for index, strike in enumerate(strikes)}
         for ticker in by_pane[pane]:
             sides[ticker.side][place[ticker.strike]] = ticker.ticker
-        packed[pane] = msgpack.packb({"strikes": strikes, **sides}, use_bin_type=False)
+        expires = expiry_ms(day, settlement_of(root), closes)
+        packed[pane] = msgpack.packb({"strikes": strikes, **sides, "expires_ms": str(expires)}, use_bin_type=False)
     return packed
 
 
@@ -97,6 +104,6 @@ def unpack_pane(pane: str, packed: bytes, widths: Iterable[float]) -> Pane:
     geometry = PaneGeometry(
         pane, day, root, settlement_of(root), np.array(listed["strikes"], dtype=np.float64),
         np.array([[bool(ticker) for ticker in side] for side in sides], dtype=np.bool_).reshape(shape),
-        np.full(shape, 100.0), np.array(sorted(widths), dtype=np.float64),
+        np.full(shape, 100.0), np.array(sorted(widths), dtype=np.float64), int(listed["expires_ms"]),
     )
     return Pane(geometry, places)

@@ -139,9 +139,13 @@ class Keys:
         return self._of(symbol, f"massive:models:state:{symbol}")
 
     def model(self, name: str, symbol: str) -> str:
-        """A published document. ``gex_calls`` and ``gex_puts`` hang off the net ``gex`` model."""
-        base, _, side = name.partition("_") if name.startswith("gex_") else (name, "", "")
-        return self._of(symbol, f"massive:{base}:model:{symbol}" + (f":{side}" if side else ""))
+        """A published document. The sides of ``gex`` and the views of ``heatmap`` hang off the whole model."""
+        base, _, part = name.partition("_") if name.startswith(("gex_", "heatmap_")) else (name, "", "")
+        return self._of(symbol, f"massive:{base}:model:{symbol}" + (f":{part}" if part else ""))
+
+    def gravity_minutes(self, symbol: str) -> str:
+        """ZSET of Dealer Gravity's final minutes."""
+        return self._of(symbol, f"massive:dealer_gravity:{symbol}:minutes")
 
     def names(self, symbol: str, epoch: str) -> dict[str, str]:
         """What scripts that mark, note and publish are told: keys of the underlying, and of one of its epochs.

@@ -1,8 +1,7 @@
 """From computed panes to the next version of every document: pure, so that a replay makes the same bytes again."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
@@ -10,7 +9,6 @@ import orjson
 from numpy.typing import NDArray
 
 from pipeline.epochs import Epoch
-from pipeline.geometry import new_york_day
 from pipeline.models.documents import (
     NET,
     Layout,
@@ -22,12 +20,39 @@ from pipeline.models.documents import (
     heatmap_arrays,
     heatmap_layout,
 )
+from pipeline.models.exposure import OI, PaneExposure, moves
 from pipeline.models.gex import net_by_strike, summary, union_of_strikes
+from pipeline.models.gravity import Minute
+from pipeline.models.levels import find_flip
+from pipeline.models.mode import LabelState, Mode, market_mode, next_label, weighed_ratio
 from pipeline.models.pane import PaneModel
+from pipeline.models.records import (
+    books_record,
+    gravity_record,
+    intent_record,
+    levels_record,
+    minute_record,
+    mode_record,
+    profiles_record,
+)
+from pipeline.models.strategies import STRATEGIES
+from pipeline.models.symbol import SymbolModels, symbol_models
 
-MODELS = ("heatmap", "gex_calls", "gex_puts", "gex")
+HEATMAP = "heatmap"
+VIEWS = {f"{HEATMAP}_{strategy}": strategy for strategy in STRATEGIES}
+"""The orthogonal views: the heatmap of one strategy. Stored, but not announced: the heatmap's diffs say it all."""
+_SIDES = {"gex_calls": "call", "gex_puts": "put"}
+LAID_OUT = (HEATMAP, *VIEWS, *_SIDES, "gex")
+"""Documents with a layout: published once whole, then by diffs that patch them in place."""
+FACTS = ("market_mode", "liquidity_intent", "dealer_gravity")
+"""Documents of a few facts: published whole each time."""
+MODELS = (*LAID_OUT, *FACTS)
+
 MINUTE_MS = 60_000
-_SIDE_MODELS = (("gex_calls", "calls", "call"), ("gex_puts", "puts", "put"))
+STALE_AFTER_MS = 5 * MINUTE_MS
+"""Quotes so much older than spot are stale: the feed of the one goes on, that of the other does not."""
+_LABEL_MINUTES = 15
+"""Minutes of spot that the label of Market Mode looks back on."""
 
 ArrayKey = tuple[str, str]
 Integers = NDArray[np.integer[Any]]
@@ -41,13 +66,57 @@ class Facts:
     spot_ts: int
     quotes_minute: int
     chain_ts: int
-    delayed: bool
+    oi_date: str | None = None
+    delayed: bool = False
+    dormant: bool = False
+    market: str = ""
+    trail: tuple[tuple[int, float], ...] = ()
+    """(minute, spot) of the last hour, ascending: each minute's newest."""
 
     @classmethod
-    def read(cls, spot: bytes, quotes_minute: bytes, chain_ts: bytes, timeframe: bytes) -> "Facts":
+    def read(cls, spot: bytes, quotes_minute: bytes, trail: Sequence[bytes], meta: Mapping[bytes, bytes]) -> "Facts":
+        """From the words of claim_symbol.lua."""
         parsed = orjson.loads(spot) if spot else {}
+        closes = (member.decode().split(":") for member in trail)
         return cls(
-            parsed.get("price"), int(parsed.get("ts", 0)), int(quotes_minute), int(chain_ts), timeframe == b"delayed"
+            parsed.get("price"), int(parsed.get("ts", 0)), int(quotes_minute), int(meta[b"chain_ts"]),
+            meta.get(b"oi_date", b"").decode() or None, meta.get(b"timeframe") == b"delayed",
+            meta.get(b"state") == b"dormant", meta.get(b"market", b"").decode(),
+            tuple((int(ts) // MINUTE_MS * MINUTE_MS, float(price)) for ts, price in closes),
+        )
+
+    @property
+    def spot_minute(self) -> int:
+        return self.spot_ts // MINUTE_MS * MINUTE_MS
+
+    @property
+    def as_of_ms(self) -> int:
+        """Event time of the models: the minute of the spot, which marks every pane when it turns."""
+        return self.spot_minute or self.chain_ts // MINUTE_MS * MINUTE_MS
+
+    @property
+    def stale(self) -> bool:
+        return bool(self.quotes_minute) and self.spot_minute - self.quotes_minute >= STALE_AFTER_MS
+
+    @property
+    def status(self) -> str:
+        if self.market and self.market != "open":
+            return "closed"
+        if self.dormant:
+            return "dormant"
+        if self.stale:
+            return "stale"
+        return "delayed" if self.delayed else "live"
+
+    def header(self, schema: str, symbol: str, epoch: str, version: int, coverage: float | None) -> dict[str, Any]:
+        as_of = {
+            "quotes": self.quotes_minute or None, "chain": self.chain_ts or None, "spot": self.spot_minute or None,
+            "oi_date": self.oi_date,
+        }
+        return header(
+            schema, symbol=symbol, epoch=epoch, version=version,
+            ts=max(self.quotes_minute, self.chain_ts, self.spot_minute), as_of=as_of, spot=self.spot,
+            status=self.status, coverage=coverage,
         )
 
 
@@ -59,16 +128,19 @@ class Layouts:
         panes = [pane.geometry for pane in epoch.panes.values()]
         self.strikes = union_of_strikes([pane.strikes for pane in panes])
         self.of: dict[str, Layout] = {
-            "heatmap": heatmap_layout(epoch.symbol, epoch.id, panes),
-            "gex_calls": gex_side_layout(epoch.symbol, epoch.id, panes, "call"),
-            "gex_puts": gex_side_layout(epoch.symbol, epoch.id, panes, "put"),
+            HEATMAP: heatmap_layout(epoch.symbol, epoch.id, panes),
+            **{view: heatmap_layout(epoch.symbol, epoch.id, panes, (of,)) for view, of in VIEWS.items()},
+            **{model: gex_side_layout(epoch.symbol, epoch.id, panes, side) for model, side in _SIDES.items()},
             "gex": gex_net_layout(epoch.symbol, epoch.id, self.strikes),
         }
 
 
 @dataclass(slots=True)
 class Edition:
-    """One document as it was last published: its version, header, and the arrays and heads known of it."""
+    """One document as it was last published: its version, header, and the arrays and heads known of it.
+
+    Documents of facts keep everything but the version in ``header``.
+    """
 
     version: int = 0
     header: dict[str, Any] = field(default_factory=dict)
@@ -80,7 +152,8 @@ class Edition:
 class Publication:
     """The next version of one document: ``document`` whole, or ``patches`` to the stored bytes of ``base``.
 
-    ``payload`` is what is announced: the diff, or the document without the blanks that keep its numbers in place.
+    ``payload`` is what is announced: the diff, or the document without the blanks that keep its numbers in place;
+    nothing for a view.
     """
 
     model: str
@@ -94,93 +167,164 @@ class Publication:
     edition: Edition
 
 
+@dataclass(frozen=True, slots=True)
+class Publications:
+    """What one turn publishes. ``minute`` is Dealer Gravity's open one, ``final`` the one it closes ('' for none)."""
+
+    made: list[Publication]
+    minute: bytes
+    final: bytes
+
+
 def next_editions(
-    layouts: Layouts, panes: Mapping[str, PaneModel], known: Mapping[str, Edition], facts: Facts, full: bool
-) -> list[Publication]:
+    layouts: Layouts, panes: Mapping[str, PaneModel], exposures: Mapping[str, PaneExposure], reread: bool,
+    known: Mapping[str, Edition], facts: Facts, minute: bytes, full: bool,
+) -> Publications:
     """The documents that change with ``panes`` (those computed anew) and ``facts``.
 
-    ``known`` holds every head, every GEX array, and the heatmap arrays of ``panes``; with ``full`` only versions count
-    and ``panes`` is every pane of the epoch. A document with nothing new is left out: no input change, no diff.
+    ``exposures`` are of every pane; with ``reread`` any of them may differ from what was published, else only those of
+    ``panes``. ``known`` holds every head, every GEX array, and the heatmap arrays of ``panes``; with ``full`` only its
+    versions count, and ``panes`` is every pane of the epoch. A document with nothing new is left out: no input change,
+    no diff. ``minute`` is the open minute of Dealer Gravity, as it was returned last.
     """
-    arrays, heads = _next_arrays(layouts, panes, known)
-    coverage = _coverage(heads["heatmap"].values())
+    models = symbol_models(exposures.values(), float("nan") if facts.spot is None else facts.spot, facts.as_of_ms,
+                           facts.stale)
+    arrays, heads = _heatmap(panes, known[HEATMAP])
+    gex_arrays, gex_heads = _gex(layouts, exposures, heads, models, facts)
+    coverage = _coverage(heads.values())
+    touched = set(layouts.epoch.panes) if reread or full else set(panes)
     made = []
-    for model in MODELS:
-        edition = _edition(layouts, model, known[model], arrays[model], heads[model], facts, coverage)
-        publication = _full(layouts.of[model], model, edition) if full else _diff(
-            layouts.of[model], model, edition, known[model], panes
+    for model in LAID_OUT:
+        layout = layouts.of[model]
+        edition = Edition(
+            known[model].version + 1, {}, arrays if model in (HEATMAP, *VIEWS) else gex_arrays[model],
+            heads if model in (HEATMAP, *VIEWS) else gex_heads.get(model, {}),
         )
+        edition.header = facts.header(layout.schema, layout.symbol, layout.epoch, edition.version, coverage)
+        blocks = {NET} if model == "gex" else set(panes) if model in (HEATMAP, *VIEWS) else touched
+        publication = _full(layout, model, edition) if full else _diff(layout, model, edition, known[model], blocks)
         if publication is not None:
             made.append(publication)
-    return made
-
-
-def _next_arrays(
-    layouts: Layouts, panes: Mapping[str, PaneModel], known: Mapping[str, Edition]
-) -> tuple[dict[str, dict[ArrayKey, Integers]], dict[str, dict[str, Mapping[str, Any]]]]:
-    arrays = {model: dict(known[model].arrays) for model in MODELS}
-    heads = {model: dict(known[model].heads) for model in MODELS}
-    for pane, model in panes.items():
-        arrays["heatmap"].update(heatmap_arrays(pane, model.grids))
-        heads["heatmap"][pane] = model.head
-        for name, _, side in _SIDE_MODELS:
-            arrays[name].update(gex_side_arrays(pane, model.gex, side))
-    if panes or not heads["gex"]:
-        gexes = {
-            pane: np.stack([np.asarray(arrays[name][pane, book], dtype=np.int64) for name, book, _ in _SIDE_MODELS])
-            for pane in layouts.epoch.panes
+    for model, record in _facts(models, facts).items():
+        edition = Edition(known[model].version + 1)
+        edition.header = {
+            **facts.header(f"{model}/1", layouts.epoch.symbol, layouts.epoch.id, edition.version, coverage), **record,
         }
-        geometries = {name: pane.geometry for name, pane in layouts.epoch.panes.items()}
-        arrays["gex"] = dict(gex_net_arrays(
-            net_by_strike(layouts.strikes, [(geometries[pane].strikes, gexes[pane]) for pane in gexes])
-        ))
-        heads["gex"] = {NET: summary([(int(heads["heatmap"][pane]["dte"]), gexes[pane]) for pane in gexes])}
+        if full or _news(edition.header) != _news(known[model].header):
+            document = orjson.dumps(edition.header)
+            made.append(Publication(
+                model, "full", edition.version - 1, edition.version, len(document), document, document, [], edition
+            ))
+    return Publications(made, *_next_minute(minute, models, facts))
+
+
+def _next_minute(minute: bytes, models: SymbolModels, facts: Facts) -> tuple[bytes, bytes]:
+    """The open minute of Dealer Gravity and the one that became final: it never changes from then on (no repaint)."""
+    fresh = orjson.dumps(minute_record(Minute(facts.as_of_ms, facts.spot_ts, models.gravity), models.constants))
+    if not minute:
+        return fresh, b""
+    held = orjson.loads(minute)["minute"]
+    if held > facts.as_of_ms:
+        return minute, b""
+    return fresh, minute if held < facts.as_of_ms else b""
+
+
+def _heatmap(
+    panes: Mapping[str, PaneModel], known: Edition
+) -> tuple[dict[ArrayKey, Integers], dict[str, Mapping[str, Any]]]:
+    arrays, heads = dict(known.arrays), dict(known.heads)
+    for pane, model in panes.items():
+        arrays.update(heatmap_arrays(pane, model.grids))
+        heads[pane] = model.head
     return arrays, heads
 
 
-def _edition(
-    layouts: Layouts, model: str, known: Edition, arrays: dict[ArrayKey, Integers],
-    heads: dict[str, Mapping[str, Any]], facts: Facts, coverage: float | None,
-) -> Edition:
-    layout = layouts.of[model]
-    spot_minute = facts.spot_ts // MINUTE_MS * MINUTE_MS
-    version = known.version + 1
-    fields = header(
-        layout.schema, symbol=layout.symbol, epoch=layout.epoch, version=version,
-        ts=max(facts.quotes_minute, facts.chain_ts, spot_minute),
-        as_of={
-            "quotes": facts.quotes_minute or None, "chain": facts.chain_ts or None, "spot": spot_minute or None,
-            "oi_date": open_interest_date(facts.chain_ts).isoformat(),
-        },
-        spot=facts.spot, status="delayed" if facts.delayed else "live", coverage=coverage,
+def _gex(
+    layouts: Layouts, exposures: Mapping[str, PaneExposure], heads: Mapping[str, Mapping[str, Any]],
+    models: SymbolModels, facts: Facts,
+) -> tuple[dict[str, dict[ArrayKey, Integers]], dict[str, dict[str, Mapping[str, Any]]]]:
+    arrays: dict[str, dict[ArrayKey, Integers]] = {model: {} for model in (*_SIDES, "gex")}
+    held = [(pane, exposures[pane]) for pane in layouts.epoch.panes]
+    for model, side in _SIDES.items():
+        for pane, exposure in held:
+            arrays[model].update(gex_side_arrays(pane, exposure.gex[OI], side))
+    net = net_by_strike(layouts.strikes, [(exposure.strikes, exposure.gex[OI]) for _, exposure in held])
+    arrays["gex"] = dict(gex_net_arrays(net))
+    head = {
+        **summary([(int(heads[pane]["dte"]), exposure.gex[OI]) for pane, exposure in held]),
+        "books": books_record(models, facts.oi_date),
+        "vanna": dict(models.vanna),
+        "charm": dict(models.charm),
+        "levels": levels_record(models.levels),
+        "profile": profiles_record(models.profiles),
+    }
+    return arrays, {"gex": {NET: head}}
+
+
+def _facts(models: SymbolModels, facts: Facts) -> dict[str, dict[str, object]]:
+    mode = mode_record(models.mode, models.constants)
+    return {
+        "market_mode": {**mode, "label": _steady_label(models, facts)},
+        "liquidity_intent": intent_record(models.intent, models.constants),
+        "dealer_gravity": gravity_record(models.gravity, models.constants),
+    }
+
+
+def _steady_label(models: SymbolModels, facts: Facts) -> str | None:
+    """The label with its hysteresis and dwell: a fold over the minutes of spot on the surface as it is now.
+
+    Not a fold over publications: those coalesce, and the label must be the same whoever published how often.
+    """
+    if models.mode.label is None or facts.spot is None:
+        return models.mode.label
+    state: LabelState | None = None
+    for minute, spot in facts.trail[-_LABEL_MINUTES:]:
+        if minute < facts.spot_minute:
+            state = next_label(state, _mode_at(models, spot).score, minute)
+    state = next_label(state, models.mode.score, facts.spot_minute)
+    return models.mode.label if state is None else state.label
+
+
+def _mode_at(models: SymbolModels, spot: float) -> Mode:
+    """Market Mode had spot been elsewhere on the same surface."""
+    levels, profile, axis = models.levels, models.profiles["oi"], moves()
+    move = levels.expected_move
+    if move is None:
+        return models.mode
+    prices = spot * (1.0 + axis)
+    net, gross = (
+        np.rint(np.interp(prices, profile.prices, values)).astype(np.int64) for values in (profile.net, profile.gross)
     )
-    return Edition(version, fields, arrays, heads)
+    flip = find_flip(prices, net, gross, spot, move, levels.coverage)
+    return market_mode(flip, weighed_ratio(axis, net, gross, move / spot), spot, move)
 
 
 def _full(layout: Layout, model: str, edition: Edition) -> Publication:
     document = layout.render(edition.header, edition.heads, edition.arrays)
-    payload = document.replace(b" ", b"")  # nothing in a document has a blank of its own
+    # Nothing in a document has a blank of its own: without them it is half as long.
+    payload = b"" if model in VIEWS else document.replace(b" ", b"")
     return Publication(model, "full", edition.version - 1, edition.version, layout.size, payload, document, [], edition)
 
 
-def _diff(
-    layout: Layout, model: str, edition: Edition, known: Edition, panes: Mapping[str, PaneModel]
-) -> Publication | None:
-    blocks = [NET] if model == "gex" else list(panes)
-    touched = {key: array for key, array in edition.arrays.items() if key[0] in set(blocks)} if panes else {}
-    has_head = [block for block in blocks if block in edition.heads] if panes else []
+def _diff(layout: Layout, model: str, edition: Edition, known: Edition, blocks: set[str]) -> Publication | None:
+    touched = {key: array for key, array in edition.arrays.items() if key[0] in blocks}
+    with_head = [block for block in blocks if block in edition.heads]
     diff = layout.diff(
         known.arrays, touched, header=edition.header, base=known.version,
-        old_heads={block: known.heads[block] for block in has_head},
-        new_heads={block: edition.heads[block] for block in has_head},
+        old_heads={block: known.heads[block] for block in with_head},
+        new_heads={block: edition.heads[block] for block in with_head},
     )
-    same_header = {**edition.header, "version": 0} == {**known.header, "version": 0}
-    if not diff.changed and same_header:
+    if not diff.changed and _news(edition.header) == _news(known.header):
         return None
+    payload = b"" if model in VIEWS else orjson.dumps(diff.payload)
     return Publication(
-        model, "diff", known.version, edition.version, layout.size, orjson.dumps(diff.payload), b"", diff.patches,
-        edition,
+        model, "diff", known.version, edition.version, layout.size, payload, b"", diff.patches, edition
     )
+
+
+def _news(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """What of a header makes a publication worth it: everything but its number."""
+    return {name: value for name, value in fields.items() if name != "version"}
 
 
 def _coverage(heads: Iterable[Mapping[str, Any]]) -> float | None:
@@ -190,11 +334,3 @@ def _coverage(heads: Iterable[Mapping[str, Any]]) -> float | None:
         listed += head["contracts"]
         priced += head["contracts"] * (head["coverage"] or 0.0)
     return priced / listed if listed else None
-
-
-def open_interest_date(chain_ts: int) -> date:
-    """The day whose close the open interest of a chain describes: the last weekday before it, in New York."""
-    day = new_york_day(chain_ts) - timedelta(days=1)
-    while day.weekday() >= 5:
-        day -= timedelta(days=1)
-    return day

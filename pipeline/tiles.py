@@ -1,31 +1,102 @@
 """What was computed of a pane, as it is stored between calculate and models: packed arrays in one hash.
 
-``{strategy}:{side}`` int32 thousandths of a dollar [3, S] or [3, S, W]; ``gex:{side}`` int64 dollars per 1 % [S];
-``head`` JSON. Beside them the scripts keep ``seq``, ``version`` and ``claims``.
+| field | holds |
+|---|---|
+| ``{strategy}:{side}`` | int32 thousandths of a dollar [3, S] or [3, S, W] |
+| ``gex:{side}``, ``gex_volume:{side}``, ``vanna:{side}``, ``charm:{side}`` | int64 dollars [S] |
+| ``v``, ``shares`` | float64 [S], [2, S]: total volatility; open interest times multiplier |
+| ``profile``, ``sums`` | int64 [2, 2, 61], [4, 2]: what the pane adds to the models of its underlying |
+| ``point`` | float64: spot, forward, discount, volatility at the money, max pain |
+| ``clock`` | int64: expiry and event time, ms; charm flow, dollars |
+| ``head`` | JSON of the pane's scalars |
+
+Beside them the scripts keep ``seq``, ``version`` and ``claims``.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import orjson
+from numpy.typing import NDArray
 
-from pipeline.models.pane import PaneGeometry, PaneModel
+from pipeline.models.exposure import BOOKS, OI, SUMS, VOLUME, PaneExposure, expose
+from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate, solve
 from pipeline.models.strategies import SIDES, STRATEGIES
 
 _MILLS = np.dtype("<i4")
-_USD = np.dtype("<i8")
+_WHOLE = np.dtype("<i8")
+_REAL = np.dtype("<f8")
 
 
-def pack_tiles(model: PaneModel) -> dict[str, bytes]:
+@dataclass(frozen=True, slots=True)
+class Tiles:
+    """All that is computed of one pane: what it shows, and what it hands to the models of its underlying."""
+
+    model: PaneModel
+    exposure: PaneExposure
+
+
+def compute(
+    geometry: PaneGeometry,
+    values: PaneValues,
+    previous: PaneModel | None = None,
+    dirty: NDArray[np.bool_] | None = None,
+) -> Tiles:
+    """Tiles, greeks and exposures of a pane; see models.pane.calculate for ``previous`` and ``dirty``."""
+    volatility = solve(geometry, values)
+    return Tiles(calculate(geometry, values, previous, dirty, volatility), expose(geometry, values, volatility))
+
+
+def pack_tiles(tiles: Tiles) -> dict[str, bytes]:
     """The fields of a pane's tiles, in a fixed order."""
+    model, held = tiles.model, tiles.exposure
     fields = {key: grid.astype(_MILLS, copy=False).tobytes() for key, grid in model.grids.items()}
-    for row, side in enumerate(SIDES):
-        fields[f"gex:{side}"] = model.gex[row].astype(_USD, copy=False).tobytes()
+    for name, array in (("gex", model.gex), ("gex_volume", held.gex[VOLUME]), ("vanna", held.vanna),
+                        ("charm", held.charm)):
+        for row, side in enumerate(SIDES):
+            fields[f"{name}:{side}"] = array[row].astype(_WHOLE, copy=False).tobytes()
+    for name, reals in (("v", held.v), ("shares", held.shares)):
+        fields[name] = reals.astype(_REAL, copy=False).tobytes()
+    for name, wholes in (("profile", held.profile), ("sums", held.sums)):
+        fields[name] = wholes.astype(_WHOLE, copy=False).tobytes()
+    point = (held.spot, held.forward, held.discount, held.v_atm, held.max_pain)
+    fields["point"] = np.array(point, dtype=_REAL).tobytes()
+    fields["clock"] = np.array((held.expires_ms, held.as_of_ms, held.charm_flow), dtype=_WHOLE).tobytes()
     fields["head"] = orjson.dumps(model.head)
     return fields
 
 
-def unpack_tiles(fields: Mapping[bytes, bytes], geometry: PaneGeometry) -> PaneModel:
+EXPOSURE_FIELDS = (
+    *(f"{name}:{side}" for name in ("gex", "gex_volume", "vanna", "charm") for side in SIDES),
+    "v", "shares", "profile", "sums", "point", "clock",
+)
+
+
+def unpack_exposure(fields: Mapping[str, bytes], geometry: PaneGeometry) -> PaneExposure:
+    """The exposure of stored tiles. Raises KeyError or ValueError where the fields are not of this pane."""
+
+    def sides(name: str) -> NDArray[np.int64]:
+        return np.stack([np.frombuffer(fields[f"{name}:{side}"], dtype=_WHOLE) for side in SIDES])
+
+    def reals(name: str) -> NDArray[np.float64]:
+        return np.frombuffer(fields[name], dtype=_REAL)
+
+    spot, forward, discount, v_atm, max_pain = reals("point").tolist()
+    expires_ms, as_of_ms, charm_flow = np.frombuffer(fields["clock"], dtype=_WHOLE).tolist()
+    by_book = {OI: sides("gex"), VOLUME: sides("gex_volume")}
+    return PaneExposure(
+        pane=geometry.pane, expiration=geometry.expiration, root=geometry.root, settlement=geometry.settlement,
+        expires_ms=expires_ms, as_of_ms=as_of_ms, spot=spot, forward=forward, discount=discount, v_atm=v_atm,
+        strikes=geometry.strikes, v=reals("v"), shares=reals("shares").reshape(2, -1), gex=np.stack([by_book[book] for book in range(len(BOOKS))]),
+        vanna=sides("vanna"), charm=sides("charm"),
+        sums=np.frombuffer(fields["sums"], dtype=_WHOLE).reshape(len(SUMS), 2), charm_flow=charm_flow,
+        profile=np.frombuffer(fields["profile"], dtype=_WHOLE).reshape(len(BOOKS), 2, -1), max_pain=max_pain,
+    )
+
+
+def unpack_tiles(fields: Mapping[str, bytes], geometry: PaneGeometry) -> Tiles:
     """The inverse of pack_tiles. Raises KeyError or ValueError where the fields are not of this pane."""
     strikes, widths = geometry.strikes.size, geometry.widths.size
     grids = {}
@@ -33,6 +104,7 @@ def unpack_tiles(fields: Mapping[bytes, bytes], geometry: PaneGeometry) -> PaneM
         shape = (3, strikes) if strategy == "single" else (3, strikes, widths)
         for side in SIDES:
             key = f"{strategy}:{side}"
-            grids[key] = np.frombuffer(fields[key.encode()], dtype=_MILLS).reshape(shape)
-    gex = np.stack([np.frombuffer(fields[f"gex:{side}".encode()], dtype=_USD) for side in SIDES])
-    return PaneModel(grids, gex, orjson.loads(fields[b"head"]))
+            grids[key] = np.frombuffer(fields[key], dtype=_MILLS).reshape(shape)
+    exposure = unpack_exposure(fields, geometry)
+    head: dict[str, Any] = orjson.loads(fields["head"])
+    return Tiles(PaneModel(grids, exposure.gex[OI], head), exposure)

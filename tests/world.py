@@ -14,6 +14,7 @@ from consumers.models import ModelsStage
 from consumers.normalize import NormalizeStage
 from pipeline.contract import make_ticker
 from pipeline.keys import Keys
+from pipeline.publication import MODELS
 from pipeline.settings import Settings
 from pipeline.stage import Engine, Stage
 
@@ -135,6 +136,6 @@ class World:
     def final(self, symbol: str = "SPX") -> dict[str, Any]:
         """Contracts and documents, without what counts publications: what G7 says is the same whoever did it."""
         documents = {}
-        for name in ("heatmap", "gex", "gex_calls", "gex_puts"):
+        for name in MODELS:
             documents[name] = {key: value for key, value in self.model(name, symbol).items() if key != "version"}
         return {"contracts": self.contracts(symbol), "documents": documents}

@@ -57,7 +57,7 @@ NET = "net"
 """The name of the net document's only block; its head's members are members of the document itself."""
 
 HEAD_BYTES = 4096
-NET_HEAD_BYTES = 2048
+NET_HEAD_BYTES = 16384
 
 MILLS = Number(width=11, decimals=3, missing=MISSING)
 USD = Number(width=16, decimals=0, missing=MISSING_USD)

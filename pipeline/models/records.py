@@ -1,7 +1,6 @@
 """The models as JSON shows them: plain numbers, prices rounded to 1/1000, null where missing, keys in a fixed order."""
 
 from collections.abc import Mapping
-from datetime import date
 
 from pipeline.models.exposure import BOOKS
 from pipeline.models.gravity import Extremum, Gravity, Minute
@@ -28,10 +27,10 @@ def dollars(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 
-def books_record(models: SymbolModels, oi_date: date | None) -> Record:
+def books_record(models: SymbolModels, oi_date: str | None) -> Record:
     """Totals by book. Open interest is settled overnight: ``oi_date`` is the session whose close it describes."""
     books: Record = {name: dict(models.books[name]) for name in BOOKS}
-    books["oi"] = {"oi_date": None if oi_date is None else oi_date.isoformat(), **models.books["oi"]}
+    books["oi"] = {"oi_date": oi_date, **models.books["oi"]}
     return books
 
 

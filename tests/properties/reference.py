@@ -6,10 +6,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from pipeline.calendar import previous_session
 from pipeline.contract import geometry_hash, parse_ticker
 from pipeline.epochs import Epoch
-from pipeline.geometry import Pane, pack_panes, unpack_pane
-from pipeline.models.pane import PaneValues, calculate
+from pipeline.geometry import Pane, new_york_day, pack_panes, unpack_pane
+from pipeline.models.exposure import expose
+from pipeline.models.pane import PaneValues, calculate, solve
 from pipeline.publication import MODELS, Edition, Facts, Layouts, next_editions
 
 MINUTE = 60_000
@@ -66,17 +68,17 @@ def fold(
 
 
 def documents(
-    symbol: str, contracts: Mapping[str, Mapping[str, str]], chain_ts: int, spot: tuple[int, float] | None,
+    symbol: str, contracts: Mapping[str, Mapping[str, str]], chain_ts: int, spots: Sequence[tuple[int, float]],
     widths: Sequence[float], rate: float,
 ) -> dict[str, Any]:
-    """Every document of these contracts, computed whole, as parsed JSON without its version."""
+    """Every document of these contracts, computed whole, as parsed JSON without its version. ``spots``: (ms, price)."""
     tickers = [parse_ticker(ticker) for ticker in contracts]
     epoch_id = f"{symbol}:{chain_ts}:{geometry_hash(contracts)[:6]}"
     panes: dict[str, Pane] = {
         name: unpack_pane(name, packed, widths) for name, packed in pack_panes(tickers).items()
     }
-    spot_ts, price = spot if spot else (chain_ts, float("nan"))
-    models = {}
+    spot_ts, price = max(spots)
+    models, exposures = {}, {}
     for name, pane in panes.items():
         arrays = {
             field: np.full((2, pane.geometry.strikes.size), np.nan)
@@ -86,23 +88,26 @@ def documents(
             for field, array in arrays.items():
                 if field in contracts[ticker]:
                     array[row, column] = float(contracts[ticker][field])
-        models[name] = calculate(
-            pane.geometry,
-            PaneValues(
-                arrays["bid"], arrays["ask"], arrays["iv"], arrays["gamma"], arrays["oi"], arrays["volume"],
-                price, spot_ts // MINUTE * MINUTE, rate,
-            ),
+        values = PaneValues(
+            arrays["bid"], arrays["ask"], arrays["iv"], arrays["gamma"], arrays["oi"], arrays["volume"],
+            price, spot_ts // MINUTE * MINUTE, rate,
         )
+        volatility = solve(pane.geometry, values)
+        models[name] = calculate(pane.geometry, values)
+        exposures[name] = expose(pane.geometry, values, volatility)
     newest = max(
         int(contract[field]) for contract in contracts.values()
         for field in ("quote_ts", "trade_ts", "volume_ts") if field in contract
     )
-    facts = Facts(None if spot is None else price, spot_ts if spot else 0, newest // MINUTE * MINUTE, chain_ts, False)
+    closes = {ts // MINUTE * MINUTE: value for ts, value in sorted(spots)}
+    facts = Facts(
+        price, spot_ts, newest // MINUTE * MINUTE, chain_ts, previous_session(new_york_day(chain_ts)).isoformat(),
+        trail=tuple(sorted(closes.items())),
+    )
     epoch = Epoch(epoch_id, symbol, chain_ts, rate, panes)
-    made = next_editions(Layouts(epoch), models, {model: Edition() for model in MODELS}, facts, full=True)
-    parsed = {publication.model: orjson.loads(publication.payload) for publication in made}
+    known = {model: Edition() for model in MODELS}
+    made = next_editions(Layouts(epoch), models, exposures, True, known, facts, b"", full=True).made
+    parsed = {publication.model: orjson.loads(publication.document) for publication in made}
     return {
         name: {key: value for key, value in document.items() if key != "version"} for name, document in parsed.items()
     }
-
-

@@ -94,7 +94,7 @@ def test_g5_no_order_of_steps_loses_a_mark(fresh: Callable[[], World], steps: li
     world.settle(engines)
     contracts = reference.fold(rows, T0, events)
     made = reference.documents(
-        "SPX", contracts, T0, (T0, 7550.0), world.settings.widths_of("SPX"), world.settings.rate
+        "SPX", contracts, T0, [(T0, 7550.0)], world.settings.widths_of("SPX"), world.settings.rate
     )
     assert world.final() == {"contracts": contracts, "documents": made}
     document: dict[str, Any] = {}
