@@ -61,6 +61,7 @@ end
 redis.call('HSET', names.models_state, 'minute', ARGV[13])
 if ARGV[14] ~= '' then
   redis.call('ZADD', minutes, ARGV[15], ARGV[14])
+  redis.call('EXPIRE', minutes, ttl_s)
   redis.call('ZREMRANGEBYSCORE', minutes, '-inf', string.format('%.0f', tonumber(ARGV[15]) - MINUTES_MS))
 end
 redis.call('DEL', names.models_lease)
