@@ -46,6 +46,8 @@ def test_the_wheel_holds_all_scripts_and_the_procfile_and_no_test(wheel: Path) -
     names = set(zipfile.ZipFile(wheel).namelist())
     for path in (ROOT / "lua").rglob("*.lua"):
         assert f"pipeline/lua/{path.relative_to(ROOT / 'lua')}" in names
+    for path in (ROOT / "pipeline" / "schemas").glob("*.json"):
+        assert f"pipeline/schemas/{path.name}" in names
     assert "pipeline/Procfile" in names
     assert not [name for name in names if name.startswith("tests/")]
 
@@ -60,6 +62,11 @@ def test_it_runs_where_there_is_no_checkout(installed: Path) -> None:
 def test_every_script_loads_from_there(installed: Path) -> None:
     names = run(installed, "from pipeline.scripts import sources; print(*sources())").split()
     assert set(names) == {path.stem for path in (ROOT / "lua").glob("*.lua")}
+
+
+def test_every_schema_is_read_from_there(installed: Path) -> None:
+    names = run(installed, "from pipeline.schemas import names, schema; print(*names()); list(map(schema, names()))")
+    assert set(names.split()) == {path.stem for path in (ROOT / "pipeline" / "schemas").glob("*.json")} - {"common"}
 
 
 def test_every_line_of_the_procfile_names_a_stage_that_is_shipped(installed: Path) -> None:
