@@ -28,6 +28,7 @@ from pipeline.settings import Settings
 JOB_PATIENCE_MS = 120_000
 """A fetch that has not finished for so long is lost: its job is queued again."""
 RETIRED_TTL_S = 300
+FLOW_KEPT_MS = 3_600_000
 DEAD_LETTERS_MAX = 10_000
 _RETIRE_KEYS = 500
 _WORKER_GONE_MS = 60_000
@@ -65,6 +66,7 @@ class Keeper:
             Duty("repair", 5.0, self.repair),
             Duty("retire", 2.0, self.retire),
             Duty("trim", 5.0, self.trim),
+            Duty("flows", 30.0, self.trim_flows),
             Duty("reap", 30.0, self.reap),
             Duty("audit", settings.snapshot_interval_s, self.audit, time.monotonic() + settings.snapshot_interval_s),
         ]
@@ -231,6 +233,14 @@ class Keeper:
                 )
         for stream in self.keys.streams("dirty", self._settings.symbols):  # any: they say which slot the letters are in
             self._database.xtrim(self.keys.dead_of(stream), maxlen=DEAD_LETTERS_MAX)
+
+    def trim_flows(self) -> None:
+        """Keep an hour of seconds of each underlying's trade flow."""
+        for symbol in self._settings.symbols:
+            key = self.keys.flow_delta(symbol)
+            seconds = sorted(int(second) for second in self._database.hkeys(key))
+            if old := [second for second in seconds if second < seconds[-1] - FLOW_KEPT_MS]:
+                self._database.hdel(key, *old)
 
     def reap(self) -> None:
         """Take consumers that left without a word off their groups, once they own nothing."""

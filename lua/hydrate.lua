@@ -9,7 +9,8 @@ ARGV[2] consumer
 ARGV[3] entries    msgpack list: ids of the batch
 ARGV[4] sections   msgpack list, one an underlying: {symbol, active, staging (epoch ids or ''), ids (ranges, for the
                    record), ts (newest event), names (keys), staged (contract key prefix of the staging epoch),
-                   counts {field, n, ...}, updates: {{ticker, pane, ts, origin, quote, trade, volume}, ...}}
+                   counts {field, n, ...}, updates: {{ticker, pane, ts, origin, quote, trade, volume, trades {ts, seq,
+                   price, size, ...}}, ...}}
 
 Returns {'ok', applied, stale, size_only, missed} after the one call that did it all; {'gone', id, ...} with what is
 left where another consumer had committed some; {'epochs'} where an underlying's epochs are not the ones named.
@@ -23,14 +24,16 @@ local entries, sections = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
 -- @include note
 -- @include mark
 -- @include mark_model
+-- @include flow
 
+local TRADES = 8
 local QUOTE, TRADE, VOLUME = 5, 6, 7 -- places in an update; a register begins with its time
 local QUOTE_ONLY = {'pane', unpack(REGISTERS[1])}
 local EVERY = {'pane', unpack(REGISTER_FIELDS)}
 local applied, stale, size_only, missed = 0, 0, 0, 0
 
 -- Apply one update to one epoch's contract: nil if it is not listed there, else whether a price or volume changed.
-local function apply(key, update, counting)
+local function apply(key, update, counting, names, spot)
   local fields = (update[TRADE] or update[VOLUME]) and EVERY or QUOTE_ONLY
   local held = redis.call('HMGET', key, unpack(fields))
   if not held[1] then return nil end
@@ -57,6 +60,9 @@ local function apply(key, update, counting)
   end
   if #sets > 0 then redis.call('HSET', key, unpack(sets)) end
   if #gone > 0 then redis.call('HDEL', key, unpack(gone)) end
+  if counting and spot and #update[TRADES] > 0 then
+    add_flow(names, key, update[TRADES], tonumber(held[8] or -1), tonumber(held[9] or -1), spot)
+  end
   return changed, #sets > 0 or #gone > 0
 end
 
@@ -72,12 +78,14 @@ end
 for _, s in ipairs(sections) do
   local marks, wrote, newest = {}, false, 0
   local before = {applied, stale, size_only, missed}
+  local known_spot = redis.call('GET', s.names.spot)
+  local spot = known_spot and cjson.decode(known_spot).price
   for _, update in ipairs(s.updates) do
     local ticker, pane, ts, origin = update[1], update[2], update[3], update[4]
     local changed, written
-    if s.active ~= '' then changed, written = apply(s.names.contract .. ticker, update, true) end
+    if s.active ~= '' then changed, written = apply(s.names.contract .. ticker, update, true, s.names, spot) end
     if s.staging ~= '' then
-      local moved, staged = apply(s.staged .. ticker, update, changed == nil)
+      local moved, staged = apply(s.staged .. ticker, update, changed == nil, s.names, spot)
       written = written or staged
       if changed == nil and moved ~= nil then changed = false end
     end

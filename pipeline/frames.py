@@ -5,7 +5,7 @@ volume. Trades do not add to the volume: a cumulative figure is the same however
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import orjson
 
@@ -32,6 +32,8 @@ class Update:
     quote: Register | None = None
     trade: Register | None = None
     volume: Register | None = None
+    trades: list[Register] = field(default_factory=list)
+    """Every trade, for sums; ``trade`` is the newest of them."""
 
     def merge(self, other: "Update") -> None:
         """Take over what is newer in another update of the same contract."""
@@ -40,6 +42,7 @@ class Update:
         self.quote = registers.newest(self.quote, other.quote)
         self.trade = registers.newest(self.trade, other.trade)
         self.volume = registers.newest(self.volume, other.volume)
+        self.trades += other.trades
 
     def packed(self) -> list[object]:
         """As hydrate.lua takes it; it tells a missing register by false."""
@@ -47,6 +50,7 @@ class Update:
             self.ticker, self.pane, self.ts, self.origin,
             *([value if value is not None else False for value in register] if register else False
               for register in (self.quote, self.trade, self.volume)),
+            [value or "0" for trade in sorted(self.trades, key=registers.order) for value in trade],
         ]
 
 
@@ -118,7 +122,7 @@ def _trade(event: dict[str, object], ticker: str, pane: str, origin: str) -> Upd
     if last is None:
         raise ValueFault("no_price", "a trade has no p")
     trade: Register = [ts, registers.sequence(event.get("q"), "q"), last, registers.count(event.get("s"), "s")]
-    return Update(ticker, pane, ts, origin, trade=trade)
+    return Update(ticker, pane, ts, origin, trade=trade, trades=[trade])
 
 
 def _aggregate(event: dict[str, object], ticker: str, pane: str, origin: str) -> Update:

@@ -64,6 +64,10 @@ class Keys:
     def subscriptions(self, symbol: str) -> str:
         return self._of(symbol, f"massive:ws:subscriptions:{symbol}")
 
+    def flow_delta(self, symbol: str) -> str:
+        """HASH second (ms) -> dollars: what signed trades did to the dealers' delta."""
+        return self._of(symbol, f"massive:flow_delta:{symbol}")
+
     # --- spot and time ---
     def spot(self, symbol: str) -> str:
         return self._of(symbol, f"massive:model:spot:{symbol}")
@@ -171,6 +175,7 @@ class Keys:
             "spot": self.spot(symbol),
             "spot_trail": self.spot_trail(symbol),
             "clock": self.clock(symbol),
+            "flow_delta": self.flow_delta(symbol),
             "models_dirty": self.models_dirty(symbol),
             "models_lease": self.models_lease(symbol),
             "models_state": self.models_state(symbol),
@@ -179,6 +184,24 @@ class Keys:
     def model_fresh(self, name: str, symbol: str, token: str) -> str:
         """Where a full document is written before its publication puts it in place; short-lived."""
         return f"{self.model(name, symbol)}:fresh:{token}"
+
+    # --- what reads the models ---
+    def vigil_events(self, symbol: str) -> str:
+        return self._of(symbol, "vigil:events")
+
+    def vigil_state(self, symbol: str) -> str:
+        """HASH: what was folded from each stream, and the id of the last entry in it."""
+        return self._of(symbol, f"vigil:state:{symbol}")
+
+    def vexy_intel(self, symbol: str) -> str:
+        return self._of(symbol, f"vexy:intel:{symbol}")
+
+    def vexy_history(self, symbol: str) -> str:
+        return self._of(symbol, "vexy:intel:stream")
+
+    def vexy_state(self, symbol: str) -> str:
+        """HASH: what was folded from the models, and the id of the last entry in it."""
+        return self._of(symbol, f"vexy:state:{symbol}")
 
     # --- keeping ---
     def analytics(self, source: str, symbol: str = "") -> str:

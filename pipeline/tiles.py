@@ -89,7 +89,8 @@ def unpack_exposure(fields: Mapping[str, bytes], geometry: PaneGeometry) -> Pane
     return PaneExposure(
         pane=geometry.pane, expiration=geometry.expiration, root=geometry.root, settlement=geometry.settlement,
         expires_ms=expires_ms, as_of_ms=as_of_ms, spot=spot, forward=forward, discount=discount, v_atm=v_atm,
-        strikes=geometry.strikes, v=reals("v"), shares=reals("shares").reshape(2, -1), gex=np.stack([by_book[book] for book in range(len(BOOKS))]),
+        strikes=geometry.strikes, v=reals("v"), shares=reals("shares").reshape(2, -1),
+        gex=np.stack([by_book[book] for book in range(len(BOOKS))]),
         vanna=sides("vanna"), charm=sides("charm"),
         sums=np.frombuffer(fields["sums"], dtype=_WHOLE).reshape(len(SUMS), 2), charm_flow=charm_flow,
         profile=np.frombuffer(fields["profile"], dtype=_WHOLE).reshape(len(BOOKS), 2, -1), max_pain=max_pain,

@@ -134,7 +134,7 @@ def test_merging_keeps_the_newest_register_and_the_oldest_event(reader: FrameRea
         assert update.quote == [str(T0 + 9), "2", "3", "4", "1", "1"]
         assert update.trade == [str(T0 + 7), "4", "10.5", "3"]
         assert update.ts == str(T0 + 5)
-    assert update.packed()[4:] == [update.quote, update.trade, False]
+    assert update.packed()[4:] == [update.quote, update.trade, False, update.trade]
 
 
 def test_a_ticker_in_foreign_digits_is_none(reader: FrameReader) -> None:

@@ -321,3 +321,41 @@ def test_a_spot_dated_years_ahead_is_rejected(world: Hydrated) -> None:
     world.spot(7552.0, T0 + 2000)
     world.tick()
     assert spot(world)["price"] == 7552.0
+
+
+# --- what trades did to the dealers' delta ---
+def trade(price: float, size: int, at: int, q: int, ticker: str = TICKER) -> dict[str, Any]:
+    return {"ev": "T", "sym": ticker, "p": price, "s": size, "t": at, "q": q}
+
+
+@pytest.fixture
+def with_deltas(database: Database, settings: Settings) -> Hydrated:
+    """Every contract is quoted 10 at 11 with a delta of 0.5; spot is 7550."""
+    world = Hydrated(database, settings)
+    greeks = {"delta": 0.5, "gamma": 0.001, "theta": -1.0, "vega": 2.0}
+    world.chain([row(ticker, greeks=greeks) for ticker in tickers()])
+    world.rest()
+    return world
+
+
+def flows(world: World) -> dict[int, int]:
+    stored = world.database.hgetall(world.keys.flow_delta("SPX"))
+    return {int(second): int(usd) for second, usd in stored.items()}
+
+
+def test_customers_who_buy_leave_dealers_short_of_delta_second_by_second(with_deltas: Hydrated) -> None:
+    at = T0 + 1000
+    with_deltas.tick([trade(11.0, 2, at, 1), trade(12.0, 1, at + 999, 2), trade(10.0, 5, at + 1000, 3)])
+    one = 0.5 * 100 * 7550
+    assert flows(with_deltas) == {at: round(-3 * one), at + 1000: round(5 * one)}
+
+
+def test_trades_inside_the_quote_take_no_side(with_deltas: Hydrated) -> None:
+    with_deltas.tick([trade(10.5, 9, T0 + 1000, 1)])
+    assert flows(with_deltas) == {}
+
+
+def test_a_trade_that_comes_again_counts_once(with_deltas: Hydrated) -> None:
+    first, second = trade(11.0, 1, T0 + 1000, 1), trade(11.0, 1, T0 + 1001, 2)
+    with_deltas.tick([first], [second, first], [second], [first, second])
+    assert flows(with_deltas) == {T0 + 1000: round(-2 * 0.5 * 100 * 7550)}
