@@ -2,6 +2,7 @@
 
 import os
 import shlex
+import signal
 import socket
 import sys
 import time
@@ -9,7 +10,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import FrameType
 from urllib.parse import urlsplit
 
 from honcho.environ import expand_processes, parse_procfile
@@ -29,9 +30,6 @@ from pipeline.shipped import shipped
 from pipeline.status import Status, read_status
 from pipeline.supervisor import Supervisor, parse_scale
 
-if TYPE_CHECKING:
-    from pipeline.cli.up import Asked
-
 PROVIDER = "provider"
 _KEYED = ("chain", "socket", "spot")  # the stages that speak with the provider; no other process gets the key
 _SIMULATED_KEY = "simulated"  # the simulator takes any key; the real one has no business there
@@ -39,6 +37,30 @@ _PROVIDER_S = 60.0
 _TABLE_S = 1.0
 _LINE_S = 5.0
 _MARGIN_S = 3.0  # beyond the stages' own drain time, before they are killed
+
+
+class Asked:
+    """Counts the signals that ask for an end: the first for a clean one, the second for one at once."""
+
+    def __init__(self) -> None:
+        self.times = 0
+        self._at = 0.0
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, _: FrameType | None) -> None:
+        # `timeout` and some terminals signal the process and its group at once: that is one request, not two.
+        if time.monotonic() - self._at > 0.3:
+            self.times += 1
+        self._at = time.monotonic()
+
+    @property
+    def to_end(self) -> bool:
+        return self.times > 0
+
+    @property
+    def to_hurry(self) -> bool:
+        return self.times > 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +123,7 @@ def _check_simulation(settings: Settings, rate: float, faults: tuple[str, ...]) 
 class Session:
     """Runs a plan until asked to end."""
 
-    def __init__(self, plan: Plan, asked: "Asked") -> None:
+    def __init__(self, plan: Plan, asked: Asked) -> None:
         self._plan = plan
         self._asked = asked
         self._settings = plan.settings

@@ -1,9 +1,6 @@
 """`marketswarm up`: everything on this machine, from the server to the models, and nothing left of it afterwards."""
 
-import signal
-import time
 from pathlib import Path
-from types import FrameType
 
 import click
 
@@ -28,7 +25,7 @@ def up(
     faults: tuple[str, ...], data_dir: Path | None,
 ) -> None:
     """Run the whole pipeline until Ctrl-C: server, provider (simulated unless --live) and every stage."""
-    from pipeline.cli.session import Plan, Session
+    from pipeline.cli.session import Asked, Plan, Session
     from pipeline.endpoint import claimed
 
     plan = Plan.made(live, symbols, scope, scale, rate, chain, seed, faults, data_dir)
@@ -37,27 +34,3 @@ def up(
         killed = Session(plan, asked).run()
     if killed:
         raise Failed("some processes did not end in time and were killed")
-
-
-class Asked:
-    """Counts the signals that ask for an end: the first for a clean one, the second for one at once."""
-
-    def __init__(self) -> None:
-        self.times = 0
-        self._at = 0.0
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            signal.signal(number, self._on_signal)
-
-    def _on_signal(self, number: int, _: FrameType | None) -> None:
-        # `timeout` and some terminals signal the process and its group at once: that is one request, not two.
-        if time.monotonic() - self._at > 0.3:
-            self.times += 1
-        self._at = time.monotonic()
-
-    @property
-    def to_end(self) -> bool:
-        return self.times > 0
-
-    @property
-    def to_hurry(self) -> bool:
-        return self.times > 1
