@@ -190,7 +190,7 @@ def _sharp_move(work: _Step, spot: float, ts: int, constants: VigilConstants) ->
     low = min((row[1] for row in trail), default=spot)
     high = max((row[2] for row in trail), default=spot)
     up, down = spot / low - 1.0, 1.0 - spot / high
-    share = max(up, down)
+    share = round(max(up, down), 9)  # 7,537.5 is 0.5 % above 7,500, which binary fractions do not say
     if share >= constants.sharp_share:
         rising = up >= down
         severity = "critical" if share >= 2 * constants.sharp_share else "warning"
@@ -274,7 +274,7 @@ def _volume(work: _Step, seen: Seen, new_epoch: bool, constants: VigilConstants)
     if total is None:
         return
     held, minute = work.state.volume, work.minute
-    fresh = {"minute": minute, "base": total, "last": total, "growths": []}
+    fresh = {"minute": minute, "base": total, "last": total, "growths": [], "whole": False}
     if not held or minute < held["minute"] or new_york_day(minute) != new_york_day(held["minute"]):
         work.state.volume = fresh
         return
@@ -282,9 +282,10 @@ def _volume(work: _Step, seen: Seen, new_epoch: bool, constants: VigilConstants)
         work.state.volume = {**fresh, "growths": held["growths"]}
         return
     if minute > held["minute"]:
-        grew = max(0.0, held["last"] - held["base"])
-        held["growths"] = [*held["growths"], grew][-constants.surge_most :]
-        held["minute"], held["base"] = minute, held["last"]
+        if held["whole"]:  # the first minute after a beginning or a gap was seen in part
+            grew = max(0.0, held["last"] - held["base"])
+            held["growths"] = [*held["growths"], grew][-constants.surge_most :]
+        held["minute"], held["base"], held["whole"] = minute, held["last"], True
     held["last"] = total
     growths = held["growths"]
     mean = sum(growths) / len(growths) if growths else 0.0
