@@ -38,6 +38,10 @@ GROUPS = {
     "diff": ["models"], "commit": [], "model": [], "epoch": [],
 }
 """Which groups read which stream: nothing is trimmed before all of them have done it."""
+OPTIONAL_GROUPS = {"model": ["vigil", "vexy"], "epoch": ["vigil"]}
+"""Groups that hold a stream while they are served, and may be missing. One that nobody has served for
+``consumer_idle_s`` is let go, or it would hold the stream for ever. Its stage makes it again at the start of what is
+left, and skips what it had folded: the ids are in its state."""
 
 
 @dataclass(slots=True)
@@ -59,6 +63,7 @@ class Keeper:
         self._epochs = Epochs(database, self.keys)
         self._log: Log = get_log(stage="keeper")
         self._drift_asked: dict[str, float] = {}
+        self._served: dict[tuple[str, str], float] = {}
         self._since_ms = _now_ms()  # a feed that has not spoken since then has not fallen silent either
         self.duties = [
             Duty("schedule", settings.keeper_interval_s, self.schedule),
@@ -248,6 +253,11 @@ class Keeper:
             for stream in self.keys.streams(noun, self._settings.symbols):
                 for group in groups:
                     self._reap_group(stream, group)
+        for noun, groups in OPTIONAL_GROUPS.items():
+            for stream in self.keys.streams(noun, self._settings.symbols):
+                for group in groups:
+                    self._reap_group(stream, group)
+                    self._release_stream(stream, group)
         for worker, record in self._database.hgetall(self.keys.workers()).items():
             if _now_ms() - int(orjson.loads(record)["heartbeat"]) > _WORKER_GONE_MS:
                 self._database.hdel(self.keys.workers(), worker)
@@ -260,6 +270,20 @@ class Keeper:
         for consumer in consumers:
             if consumer["pending"] == 0 and consumer["idle"] > self._settings.consumer_idle_s * 1000:
                 self.scripts.run("leave", {"stream": stream}, {"group": group, "consumer": consumer["name"]})
+
+    def _release_stream(self, stream: str, group: str) -> None:
+        """Let an optional group go that nobody has served for long."""
+        try:
+            consumers = self._database.xinfo_consumers(stream, group)
+        except ResponseError:
+            self._served.pop((stream, group), None)
+            return
+        now, patience_s = time.monotonic(), self._settings.consumer_idle_s
+        if any(consumer["idle"] <= patience_s * 1000 for consumer in consumers):
+            self._served[stream, group] = now
+        elif now - self._served.setdefault((stream, group), now) > patience_s:
+            self._database.xgroup_destroy(stream, group)
+            self._log.warning("let a group go that nobody serves", stream=stream, group=group)
 
     # --- audit ---
     def audit(self) -> None:

@@ -15,6 +15,8 @@ STAGE_STREAMS = {
     "hydrate": ("ws", "spot"),
     "calculate": ("dirty",),
     "models": ("diff",),
+    "vigil": ("model", "epoch"),
+    "vexy": ("model",),
 }
 """The streams each stage reads; its consumer group has its name."""
 

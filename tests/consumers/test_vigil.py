@@ -9,12 +9,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from walrus import Database
 
+from consumers.keeper import Keeper
 from consumers.vigil import VigilStage
 from pipeline import vigil
 from pipeline.folding import Seen
 from pipeline.settings import Settings
 from tests.folding import EPOCH, Feed, header, levels
 from tests.properties.chaos import DECISIONS
+from tests.waiting import wait_until
 from tests.world import T0
 
 PROPERTY = settings(
@@ -156,3 +158,11 @@ def test_entries_of_underlyings_that_are_not_ours_are_left_alone(make_feed: Call
     feed.publish("gex", 1, T0, "RUT", spot=2000.0, levels=levels(7500.0))
     feed.settle()
     assert not feed.database.exists(feed.keys.vigil_state("RUT"))
+
+
+def test_a_group_that_nobody_serves_holds_its_stream_no_longer(make_feed: Callable[..., Feed]) -> None:
+    feed = make_feed(consumer_idle_s=0.001)
+    feed.publish("gex", 1, T0, spot=7510.0)
+    feed.settle()
+    keeper, stream = Keeper(feed.settings, feed.database), feed.keys.stream("model", "SPX")
+    wait_until(lambda: keeper.reap() or not feed.database.xinfo_groups(stream), "the keeper to let it go")
