@@ -7,10 +7,12 @@ import click
 from pipeline.cli.analyze import analyze
 from pipeline.cli.dead import dead
 from pipeline.cli.doctor import doctor
+from pipeline.cli.model import model
 from pipeline.cli.refused import one_line
 from pipeline.cli.simulate import simulate
 from pipeline.cli.up import up
 from pipeline.cli.view import epoch, status
+from pipeline.cli.watch import watch
 from pipeline.cli.worker import worker
 
 
@@ -31,5 +33,5 @@ def main() -> None:
     """
 
 
-for _command in (up, status, epoch, doctor, dead, worker, simulate, analyze):
+for _command in (up, status, epoch, model, watch, doctor, dead, worker, simulate, analyze):
     main.add_command(_command)
