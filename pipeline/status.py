@@ -20,7 +20,7 @@ STAGE_STREAMS = {
 }
 """The streams each stage reads; its consumer group has its name."""
 
-MODELS = ("heatmap", "gex", "gex_calls", "gex_puts")
+MODELS = ("heatmap", "gex", "gex_calls", "gex_puts", "market_mode", "liquidity_intent", "dealer_gravity")
 _COUNT_MAX = 1000  # entries counted one by one where the server has lost count after a trim: "at least so many"
 
 

@@ -5,7 +5,13 @@ from collections.abc import Iterator
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
-from pipeline.status import MODELS, EpochStatus, ModelStatus, Status
+from pipeline.status import EpochStatus, ModelStatus, Status
+
+SHOWN = {
+    "heatmap": "heatmap v", "gex": "gex v", "market_mode": "mode v", "liquidity_intent": "intent v",
+    "dealer_gravity": "gravity v",
+}
+"""Models whose versions the board has a column for; `status --json` has them all."""
 
 
 def age(ms: int | None) -> str:
@@ -34,11 +40,11 @@ def _table(*columns: str) -> Table:
 
 def symbol_table(status: Status) -> Table:
     """A row a symbol: its epoch and how far each model has come."""
-    table = _table("symbol", "epoch age", "contracts", "panes", "dirty", *(f"{model} v" for model in MODELS), "newest")
+    table = _table("symbol", "epoch age", "contracts", "panes", "dirty", *SHOWN.values(), "newest")
     for symbol, models in status.models.items():
         epoch = status.epochs.get(symbol)
         table.add_row(
-            symbol, *_epoch_cells(epoch), *(_version(models.get(model)) for model in MODELS),
+            symbol, *_epoch_cells(epoch), *(_version(models.get(model)) for model in SHOWN),
             age(min((model.age_ms for model in models.values()), default=None)),
         )
     return table
