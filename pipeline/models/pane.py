@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from pipeline.models.expiry import days_to_expiration, expiry_ms, years_to
 from pipeline.models.gex import MISSING_USD, gex_usd_1pct
 from pipeline.models.greeks import black_gamma
+from pipeline.models.max_pain import max_pain
 from pipeline.models.quotes import Quotes, read_quotes
 from pipeline.models.strategies import Legs, Mills, find_legs, grids
 from pipeline.models.violations import find_violations
@@ -133,6 +134,8 @@ def _head(
         "forward_source": volatility.forward_source,
         "expected_move": _scalar(values.spot * volatility.v_atm),
         "atm_iv": _scalar(annualised),
+        "max_pain": _scalar(max_pain(geometry.strikes, interest)),
+        "discount": _scalar(volatility.discount, decimals=9),
         "coverage": _scalar(int(np.count_nonzero(quotes.priced)) / listed) if listed else None,
         "gex_coverage": _scalar(interest_share),
         "contracts": listed,
@@ -143,6 +146,6 @@ def _head(
     }
 
 
-def _scalar(value: float) -> float | None:
-    """Rounded to 6 decimals; None when it is no number. Adding 0 turns a negative zero into zero."""
-    return round(float(value), 6) + 0.0 if math.isfinite(value) else None
+def _scalar(value: float, decimals: int = 6) -> float | None:
+    """Rounded; None when it is no number. Adding 0 turns a negative zero into zero."""
+    return round(float(value), decimals) + 0.0 if math.isfinite(value) else None

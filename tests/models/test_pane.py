@@ -26,6 +26,8 @@ HEAD_KEYS = [
     "forward_source",
     "expected_move",
     "atm_iv",
+        "max_pain",
+        "discount",
     "coverage",
     "gex_coverage",
     "contracts",
