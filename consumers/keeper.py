@@ -147,7 +147,8 @@ class Keeper:
                 "active": self.keys.epoch_active(symbol), "meta": self.keys.epoch_meta(epoch),
                 "job": self.keys.chain_job(symbol), "epochs": self.keys.stream("epoch", symbol),
             },
-            {"symbol": symbol, "epoch": epoch, "event": event, "ts": _now_ms()},
+            {"symbol": symbol, "epoch": epoch, "event": event, "ts": _now_ms(),
+             "names": dict(self.keys.names(symbol, epoch))},
         ):
             self._log.info(f"feed {event}", symbol=symbol, epoch=epoch)
 

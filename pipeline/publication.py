@@ -81,7 +81,9 @@ class Facts:
         return cls(
             parsed.get("price"), int(parsed.get("ts", 0)), int(quotes_minute), int(meta[b"chain_ts"]),
             meta.get(b"oi_date", b"").decode() or None, meta.get(b"timeframe") == b"delayed",
-            meta.get(b"state") == b"dormant", meta.get(b"market", b"").decode(),
+            # Either the epoch fell dormant, or it was made because the one before it did and the feed is silent still.
+            meta.get(b"state") == b"dormant" or (meta.get(b"reason") == b"dormant" and b"resumed" not in meta),
+            meta.get(b"market", b"").decode(),
             tuple((int(ts) // MINUTE_MS * MINUTE_MS, float(price)) for ts, price in closes),
         )
 

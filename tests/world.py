@@ -70,7 +70,7 @@ class World:
     # --- what comes in ---
     def chain(
         self, rows: Sequence[dict[str, Any]], ts: int = T0, symbol: str = "SPX", spot: float | None = 7550.0,
-        force: bool = False, spot_ts: int | None = None,
+        force: bool = False, spot_ts: int | None = None, market: str = "", reason: str = "manual",
     ) -> str:
         by_day: dict[str, list[dict[str, Any]]] = {}
         for one in rows:
@@ -79,8 +79,10 @@ class World:
             self.database.set(self.keys.chain_snapshot(symbol, day, ts), orjson.dumps(of_day), ex=300)
         fields: dict[str, Any] = {
             "symbol": symbol, "ts": ts, "expirations": orjson.dumps(sorted(by_day)), "contracts": len(rows),
-            "latency_ms": 1, "force": int(force), "reason": "manual",
+            "latency_ms": 1, "force": int(force), "reason": reason,
         }
+        if market:
+            fields["market"] = market
         if spot is not None:
             fields |= {"spot": spot, "spot_ts": spot_ts or ts}
         return str(self.database.xadd(self.keys.stream("chain", symbol), fields).decode())
