@@ -13,7 +13,7 @@ from pipeline.models.expiry import YEAR_MS
 from pipeline.models.gex import MISSING_USD, gex_usd_1pct, whole_dollars
 from pipeline.models.greeks import INVERSE_SQRT_TAU, black76, black_gamma
 from pipeline.models.max_pain import max_pain
-from pipeline.models.pane import PaneGeometry, PaneValues, expires_of
+from pipeline.models.pane import MAX_CONTRACTS, PaneGeometry, PaneValues, expires_of
 from pipeline.models.quotes import Floats, Integers
 from pipeline.models.volatility import PaneVolatility
 
@@ -28,8 +28,6 @@ SIGN = np.array([[1.0], [-1.0]])
 """Sign model ``naive``: dealers are long calls and short puts."""
 
 DAYS_A_YEAR = 365.0
-# More of one contract than this is not a position but a broken claim (the largest are below a million).
-MAX_CONTRACTS = 1e7
 # Keeps a sum over a thousand panes inside an int64, whatever was claimed.
 _MAX_PROFILE_USD = 1e15
 

@@ -19,6 +19,10 @@ from pipeline.models.volatility import PaneVolatility, pane_volatility
 __all__ = ["PaneGeometry", "PaneModel", "PaneValues", "calculate", "expires_of", "expiry_ms", "solve"]
 
 
+MAX_CONTRACTS = 1e7
+"""More of one contract than this is not a position but a broken claim (the largest are below a million)."""
+
+
 @dataclass(frozen=True, slots=True)
 class PaneGeometry:
     """What exists; immutable within an epoch. S strikes (dollars, ascending, the union of both sides), W widths.
@@ -122,6 +126,7 @@ def _head(
     violations = find_violations(tiles, geometry.strikes, geometry.widths)
     listed = int(np.count_nonzero(geometry.listed))
     interest = np.where(geometry.listed & (values.open_interest > 0.0), values.open_interest, 0.0)
+    believed = np.where(interest <= MAX_CONTRACTS, interest, 0.0)
     with np.errstate(all="ignore"):
         interest_share = float(interest[gex != MISSING_USD].sum() / interest.sum())
         annualised = volatility.v_atm / math.sqrt(volatility.years) if volatility.years > 0.0 else math.nan
@@ -134,7 +139,7 @@ def _head(
         "forward_source": volatility.forward_source,
         "expected_move": _scalar(values.spot * volatility.v_atm),
         "atm_iv": _scalar(annualised),
-        "max_pain": _scalar(max_pain(geometry.strikes, interest)),
+        "max_pain": _scalar(max_pain(geometry.strikes, believed)),
         "discount": _scalar(volatility.discount, decimals=9),
         "coverage": _scalar(int(np.count_nonzero(quotes.priced)) / listed) if listed else None,
         "gex_coverage": _scalar(interest_share),
