@@ -5,6 +5,7 @@ from typing import Any
 import click
 
 from pipeline.cli.analyze import analyze
+from pipeline.cli.bench import bench
 from pipeline.cli.dead import dead
 from pipeline.cli.doctor import doctor
 from pipeline.cli.model import model
@@ -33,5 +34,5 @@ def main() -> None:
     """
 
 
-for _command in (up, status, epoch, model, watch, doctor, dead, worker, simulate, analyze):
+for _command in (up, status, epoch, model, watch, doctor, dead, worker, simulate, analyze, bench):
     main.add_command(_command)
