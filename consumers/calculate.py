@@ -1,19 +1,21 @@
 """calculate: reads massive:dirty:stream, makes tiles, greeks and GEX of panes.
 
-``claim_pane.lua`` gives a pane's lease and the values that changed since this process last had it (all of them where it
-had not); the models compute; ``commit_pane.lua`` stores what differs, marks the pane for publication and lets the lease
-go. What a process remembers of a pane saves work and decides nothing: every claim says whether it is still true.
+``claim_pane.lua`` gives a pane's lease and the values that changed since this process last had it (a process that never
+had it, or not lately, reads it first); the models compute; ``commit_pane.lua`` stores what differs, marks the pane for
+publication and lets the lease go. What a process remembers of a pane saves work and decides nothing: every claim says
+whether it is still true.
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from walrus import Database
 
-from pipeline.claim import blank_values, pane_values, take_values
+from pipeline.claim import pane_values, read_pane, take_values
 from pipeline.entry import Entry, FieldError
 from pipeline.epochs import Epochs
 from pipeline.errors import Poison
@@ -25,6 +27,7 @@ from pipeline.settings import Settings
 from pipeline.tiles import compute, pack_tiles
 
 _KEPT_PANES = 512
+_UNKNOWN = b"unknown"
 
 
 @dataclass(slots=True)
@@ -62,34 +65,25 @@ class CalculateStage:
 
     def _compute(self, entry: Entry, consumer: str, symbol: str, epoch_id: str, pane_name: str) -> None:
         keys, place = self.keys, (epoch_id, pane_name)
-        held = self._held.get(place)
-        reply = self.scripts.run(
-            "claim_pane",
-            {
-                "stream": entry.stream, "lease": keys.lease(epoch_id, pane_name),
-                "dirty": keys.dirty(epoch_id, pane_name), "tiles": keys.tiles(epoch_id, pane_name),
-                "queued": keys.queued(epoch_id), "dirty_panes": keys.dirty_panes(epoch_id),
-                "geometry": keys.geometry(epoch_id), "active": keys.epoch_active(symbol),
-                "sequence": keys.sequence(symbol), "spot": keys.spot(symbol),
-            },
-            {
-                "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch_id,
-                "pane": pane_name, "contract": keys.contract(epoch_id, ""), "cached": held.claim if held else "",
-            },
-        )
-        if reply[0] != b"claimed":
-            self._held.pop(place, None)
-            return
-        _, token, claim, seq, spot, whole, packed = reply
         epoch = self._epochs.get(epoch_id)
-        if epoch is None:
-            raise RuntimeError(f"the geometry of {epoch_id} is gone while it is active")
+        if epoch is None:  # let go long ago: the claim says so, and acknowledges
+            if self._claim(entry, consumer, symbol, epoch_id, pane_name, None)[0] == _UNKNOWN:
+                raise RuntimeError(f"the geometry of {epoch_id} is gone while it is active")
+            return
         pane = epoch.panes[pane_name]
-        if whole or held is None:
-            held = Held(claim, blank_values(pane))
-        held.claim = claim
+        held = self._held.pop(place, None)  # what is half done when a step fails is not remembered
+        reply: list[Any] = [_UNKNOWN]
+        while reply[0] == _UNKNOWN:
+            if held is None:
+                reading = read_pane(self.scripts, keys, epoch_id, pane)
+                held = Held(reading.claims, reading.values)
+            reply = self._claim(entry, consumer, symbol, epoch_id, pane_name, held)
+            if reply[0] == _UNKNOWN:
+                held = None  # somebody else has claimed it since
+        if reply[0] != b"claimed" or held is None:
+            return
+        _, token, held.claim, seq, spot, packed = reply
         dirty = take_values(pane, packed, held.values)
-        self._keep(place, held)
         values = pane_values(held.values, spot, epoch.snapshot_ts, epoch.rate)
         tiles = compute(pane.geometry, values, held.model, dirty if held.model is not None else None)
         held.model, fields = tiles.model, pack_tiles(tiles)
@@ -108,8 +102,26 @@ class CalculateStage:
         )
         if done >= 0:
             held.stored = fields
-        else:
-            self._held.pop(place, None)
+            self._keep(place, held)
+
+    def _claim(
+        self, entry: Entry, consumer: str, symbol: str, epoch_id: str, pane: str, held: Held | None
+    ) -> list[Any]:
+        keys = self.keys
+        reply: list[Any] = self.scripts.run(
+            "claim_pane",
+            {
+                "stream": entry.stream, "lease": keys.lease(epoch_id, pane), "dirty": keys.dirty(epoch_id, pane),
+                "tiles": keys.tiles(epoch_id, pane), "queued": keys.queued(epoch_id),
+                "dirty_panes": keys.dirty_panes(epoch_id), "active": keys.epoch_active(symbol),
+                "sequence": keys.sequence(symbol), "spot": keys.spot(symbol),
+            },
+            {
+                "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch_id,
+                "pane": pane, "contract": keys.contract(epoch_id, ""), "cached": "" if held is None else held.claim,
+            },
+        )
+        return reply
 
     def _keep(self, place: tuple[str, str], held: Held) -> None:
         self._held[place] = held

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import orjson
 from walrus import Database
 
+from pipeline.announced import INLINE_BYTES
 from pipeline.entry import Entry, FieldError
 from pipeline.epochs import Epochs
 from pipeline.errors import Poison
@@ -30,6 +31,7 @@ from pipeline.publication import (
     Facts,
     Layouts,
     Publication,
+    Publications,
     next_editions,
 )
 from pipeline.scripts import Scripts
@@ -39,8 +41,16 @@ from pipeline.tiles import EXPOSURE_FIELDS, unpack_exposure, unpack_tiles
 DOCUMENT_TTL_S = 72 * 3600
 """A weekend must not erase what was last published."""
 FRESH_TTL_S = 60
-PIECE_BYTES = 256 * 1024
+PIECE_BYTES = 64 * 1024
+"""A string that grows by so much at a time never holds the server up: tens of megabytes in one command do."""
+PART_BYTES = 512 * 1024
+"""More than this is published in several parts: some four milliseconds of the server's time each."""
+PAYLOAD_SPARE_S = 60
+"""A payload under a key of its own outlives its entry, so that a reader that has the one has the other."""
 HEADER_MARK = "header"
+_PATCH_BYTES = 40
+"""What a patch costs besides its bytes."""
+_NOT_AS_STORED = -1
 
 
 @dataclass(slots=True)
@@ -90,46 +100,68 @@ class ModelsStage:
         _, token, seq, spot, quotes_minute, trail, meta, state_flat, marks = reply
         facts = Facts.read(spot, quotes_minute, trail, dict(zip(meta[::2], meta[1::2], strict=True)))
         state = dict(zip(state_flat[::2], state_flat[1::2], strict=True))
-        marked = [mark.decode() for mark in marks]
         known = self._known_of(symbol, epoch_id, state)
-        full = any(state.get(f"{model}:epoch".encode(), b"").decode() != epoch_id for model in MODELS)
-        while True:
-            panes, seqs, reread = self._panes(known, marked, full)
-            if not full:
-                try:
-                    self._load(symbol, known, list(panes))
-                except MissingDocument:
-                    full = True
-                    continue
-            publications = next_editions(
-                known.layouts, panes, known.exposures, reread, known.editions, facts, state.get(b"minute", b""), full
-            )
-            made, final = publications.made, publications.final
-            self._write_fresh(symbol, token.decode(), made)
-            stored = self.scripts.run(
-                "publish",
-                {
-                    "stream": entry.stream, "models": keys.stream("model", symbol),
-                    "minutes": keys.gravity_minutes(symbol),
-                },
-                {
-                    "group": self.name, "entry": entry.id, "symbol": symbol, "epoch": epoch_id, "token": token,
-                    "ts": entry.text("ts"), "origin": entry.fields.get(b"origin", b""),
-                    "now_ms": int(time.time() * 1000), "ttl_s": DOCUMENT_TTL_S,
-                    "seq": orjson.dumps({HEADER_MARK: int(seq), **seqs}),
-                    "documents": [self._packed(symbol, token.decode(), publication) for publication in made],
-                    "names": names, "minute": publications.minute, "final": final,
-                    "final_ms": orjson.loads(final)["minute"] if final else 0,
-                },
-            )
-            if stored == -1:
-                full = True  # a document is not stored as its version says: write it whole
-                continue
-            break
-        if stored == 1:
-            known.editions.update((publication.model, publication.edition) for publication in made)
-        else:
+        turn = _Turn(entry, symbol, epoch_id, names, facts, int(seq), token.decode(), state.get(b"minute", b""))
+        turn.full = any(state.get(f"{model}:epoch".encode(), b"").decode() != epoch_id for model in MODELS)
+        stored = self._publish_panes(turn, known, [mark.decode() for mark in marks])
+        if not stored:
             self._known.pop(symbol, None)
+
+    def _publish_panes(self, turn: "_Turn", known: Known, marked: list[str]) -> bool:
+        """Publish what is marked, in as few parts as short calls allow; False where somebody else has the lease."""
+        panes, fresh, reread = self._panes(known, marked, turn.full)
+        if not turn.full:
+            try:
+                self._load(turn.symbol, known, list(panes))
+            except MissingDocument:
+                turn.full = True
+                return self._publish_panes(turn, known, marked)
+        waiting, published = [list(panes)], dict[str, PaneExposure]()
+        while waiting:
+            part = waiting.pop(0)
+            exposures = fresh | known.exposures | published | {pane: fresh[pane] for pane in part}
+            publications = next_editions(
+                known.layouts, {pane: panes[pane].model for pane in part}, exposures, reread, known.editions,
+                turn.facts, turn.minute, turn.full,
+            )
+            if not turn.full and len(part) > 1 and _bytes_of(publications) > PART_BYTES:
+                waiting[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
+                continue
+            seqs = {pane: panes[pane].seq for pane in part}
+            stored = self._store(turn, publications, seqs, last=not waiting)
+            if stored == _NOT_AS_STORED:
+                turn.full = True
+                return self._publish_panes(turn, known, marked)
+            if stored != 1:
+                return False
+            published.update((pane, fresh[pane]) for pane in part)
+            known.editions.update((publication.model, publication.edition) for publication in publications.made)
+        known.exposures |= fresh
+        return True
+
+    def _store(self, turn: "_Turn", publications: Publications, seqs: dict[str, int], last: bool) -> int:
+        """Write and announce one part; what publish.lua answers."""
+        keys, symbol, token, final = self.keys, turn.symbol, turn.token, publications.final
+        next_token = "" if last else f"{turn.entry.id}/{token.split('/')[1]}/{turn.part + 1}"
+        documents = self._prepare(symbol, token, publications.made)
+        stored = int(self.scripts.run(
+            "publish",
+            {
+                "stream": turn.entry.stream, "models": keys.stream("model", symbol),
+                "minutes": keys.gravity_minutes(symbol),
+            },
+            {
+                "group": self.name, "entry": turn.entry.id, "symbol": symbol, "epoch": turn.epoch, "token": token,
+                "ts": turn.entry.text("ts"), "origin": turn.entry.fields.get(b"origin", b""),
+                "now_ms": int(time.time() * 1000), "ttl_s": DOCUMENT_TTL_S,
+                "seq": orjson.dumps({HEADER_MARK: turn.seq, **seqs}), "documents": documents,
+                "names": turn.names, "minute": publications.minute, "final": final,
+                "final_ms": orjson.loads(final)["minute"] if final else 0, "next_token": next_token,
+            },
+        ))
+        if stored == 1:
+            turn.token, turn.part, turn.minute = next_token, turn.part + 1, publications.minute
+        return stored
 
     def _known_of(self, symbol: str, epoch_id: str, state: dict[bytes, bytes]) -> Known:
         """What is remembered of this epoch's documents, without what others have published meanwhile."""
@@ -146,29 +178,32 @@ class ModelsStage:
                 known.exposures.clear()  # somebody else has published: they may be of older tiles
         return known
 
-    def _panes(self, known: Known, marked: list[str], full: bool) -> tuple[dict[str, PaneModel], dict[str, int], bool]:
-        """The computed panes to publish, the commit each was computed at, and whether the exposures were read anew.
+    def _panes(
+        self, known: Known, marked: list[str], full: bool
+    ) -> tuple[dict[str, "_Computed"], dict[str, PaneExposure], bool]:
+        """The computed panes to publish, their exposures, and whether this process lacked the published ones of any.
 
         Every pane's exposure is needed each time; this process remembers those that are not marked.
         """
-        epoch = known.layouts.epoch
-        wanted = [pane for pane in epoch.panes if full or pane in set(marked)]
-        unknown = [pane for pane in epoch.panes if pane not in known.exposures and pane not in set(wanted)]
+        epoch, wanted_of = known.layouts.epoch, set(marked)
+        wanted = [pane for pane in epoch.panes if full or pane in wanted_of]
+        lacking = [pane for pane in epoch.panes if pane not in known.exposures]
+        unknown = [pane for pane in lacking if not (full or pane in wanted_of)]
         with self._database.pipeline(transaction=False) as pipeline:
             for pane in wanted:
                 pipeline.hgetall(self.keys.tiles(epoch.id, pane))
             for pane in unknown:
                 pipeline.hmget(self.keys.tiles(epoch.id, pane), EXPOSURE_FIELDS)
             replies = pipeline.execute()
-        panes, seqs = {}, {}
+        panes, exposures = {}, {}
         for pane, reply in zip(wanted, replies[: len(wanted)], strict=True):
             fields = {name.decode(): value for name, value in reply.items()}
             tiles = unpack_tiles(fields, epoch.panes[pane].geometry)
-            panes[pane], known.exposures[pane], seqs[pane] = tiles.model, tiles.exposure, int(fields["seq"])
+            panes[pane], exposures[pane] = _Computed(tiles.model, int(fields["seq"])), tiles.exposure
         for pane, reply in zip(unknown, replies[len(wanted) :], strict=True):
             fields = dict(zip(EXPOSURE_FIELDS, reply, strict=True))
-            known.exposures[pane] = unpack_exposure(fields, epoch.panes[pane].geometry)
-        return panes, seqs, bool(unknown)
+            exposures[pane] = unpack_exposure(fields, epoch.panes[pane].geometry)
+        return panes, exposures, bool(lacking)
 
     def _load(self, symbol: str, known: Known, panes: list[str]) -> None:
         """Read back from the stored documents what a diff needs and this process does not know.
@@ -217,27 +252,65 @@ class ModelsStage:
                 edition.heads[name] = layout.read_head(text, name)
             if length == block.length:
                 edition.arrays.update(layout.read_arrays(text, name))
-    def _write_fresh(self, symbol: str, token: str, made: Sequence[Publication]) -> None:
-        """Write full documents beside the published ones, in pieces, so that no single command takes long."""
-        with self._database.pipeline(transaction=False) as pipeline:
-            for publication in made:
-                if publication.kind != "full":
-                    continue
-                key, document = self.keys.model_fresh(publication.model, symbol, token), publication.document
-                pipeline.setrange(key, len(document) - 1, document[-1:])
-                for first in range(0, len(document), PIECE_BYTES):
-                    pipeline.setrange(key, first, document[first : first + PIECE_BYTES])
-                pipeline.expire(key, FRESH_TTL_S)
-            pipeline.execute()
+    def _prepare(self, symbol: str, token: str, made: Sequence[Publication]) -> list[dict[str, object]]:
+        """The documents as publish.lua takes them. What is large is written beside the published ones beforehand, in
+        pieces, so that no single command takes long."""
+        packed = []
+        for publication in made:
+            model, payload = publication.model, publication.payload
+            fresh = self.keys.model_fresh(model, symbol, token)
+            payload_key = self.keys.model_payload(model, symbol, token) if len(payload) > INLINE_BYTES else ""
+            if publication.kind == "full":
+                self._write_pieces(fresh, publication.document, FRESH_TTL_S)
+            if payload_key:
+                kept_s = int(self._settings.model_retention_s) + PAYLOAD_SPARE_S
+                self._write_pieces(payload_key, payload, kept_s)
+            packed.append({
+                "model": model, "key": self.keys.model(model, symbol), "kind": publication.kind, "fresh": fresh,
+                "base": publication.base, "version": publication.version, "length": publication.length,
+                "announced": bool(payload), "payload": b"" if payload_key else payload, "payload_key": payload_key,
+                "patches": [part for patch in publication.patches for part in patch],
+            })
+        return packed
 
-    def _packed(self, symbol: str, token: str, publication: Publication) -> dict[str, object]:
-        return {
-            "model": publication.model, "key": self.keys.model(publication.model, symbol), "kind": publication.kind,
-            "fresh": self.keys.model_fresh(publication.model, symbol, token),
-            "base": publication.base, "version": publication.version, "length": publication.length,
-            "payload": publication.payload,
-            "patches": [part for patch in publication.patches for part in patch],
-        }
+    def _write_pieces(self, key: str, text: bytes, ttl_s: int) -> None:
+        """Piece by piece, each a command of its own: others are served in between."""
+        self._database.unlink(key)  # of an attempt that was not finished
+        for first in range(0, len(text), PIECE_BYTES):
+            self._database.setrange(key, first, text[first : first + PIECE_BYTES])  # the same when sent twice
+        self._database.expire(key, ttl_s)
+
+
+@dataclass(slots=True)
+class _Turn:
+    """One claim of an underlying, published in one part or several; token, part and minute go on with each."""
+
+    entry: Entry
+    symbol: str
+    epoch: str
+    names: dict[str, str]
+    facts: Facts
+    seq: int
+    token: str
+    minute: bytes
+    part: int = 0
+    full: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A pane as calculate left it, and the commit it was computed at."""
+
+    model: PaneModel
+    seq: int
+
+
+def _bytes_of(publications: Publications) -> int:
+    """About how much publish.lua will be told."""
+    return sum(
+        len(publication.payload) + sum(len(text) + _PATCH_BYTES for _, text in publication.patches)
+        for publication in publications.made
+    )
 
 
 class MissingDocument(Exception):

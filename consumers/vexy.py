@@ -33,6 +33,7 @@ class VexyStage:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.keys = Keys(settings.layout, settings.namespace)
         self.scripts = Scripts(database)
+        self._database = database
         self._symbols = settings.symbols
         self._epochs = Epochs(database, self.keys)
         self._folder = Folder("model")
@@ -66,7 +67,7 @@ class VexyStage:
         state, made = vexy.State.read(stored), []
         for entry in entries:
             try:
-                seen = read_publication(entry, vexy.MODELS.__contains__)
+                seen = read_publication(self._database, entry, vexy.MODELS.__contains__)
             except FieldError as error:
                 raise Poison({entry.id: str(error)}) from error
             if seen is None:

@@ -29,6 +29,7 @@ class VigilStage:
     def __init__(self, settings: Settings, database: Database) -> None:
         self.keys = Keys(settings.layout, settings.namespace)
         self.scripts = Scripts(database)
+        self._database = database
         self._symbols = settings.symbols
         self._models, self._epochs = Folder("model"), Folder("epoch")
         self._model_streams = set(self.keys.streams("model", settings.symbols))
@@ -55,21 +56,22 @@ class VigilStage:
             )
             return reply
 
-        folder, fold = (self._models, _fold_models) if of_models else (self._epochs, _fold_epochs)
-        folder.commit(entries, symbols, fold, run)
+        if of_models:
+            self._models.commit(entries, symbols, self._fold_models, run)
+        else:
+            self._epochs.commit(entries, symbols, _fold_epochs, run)
 
-
-def _fold_models(symbol: str, stored: bytes, entries: Sequence[Entry]) -> tuple[bytes, dict[str, Any]]:
-    state, events = vigil.State.read(stored), []
-    for entry in entries:
-        try:
-            seen = read_publication(entry, vigil.MODELS.__contains__)
-        except FieldError as error:
-            raise Poison({entry.id: str(error)}) from error
-        if seen is not None:
-            state, made = vigil.step(state, seen)
-            events += [event.fields() for event in made]
-    return state.stored(), {"events": events}
+    def _fold_models(self, symbol: str, stored: bytes, entries: Sequence[Entry]) -> tuple[bytes, dict[str, Any]]:
+        state, events = vigil.State.read(stored), []
+        for entry in entries:
+            try:
+                seen = read_publication(self._database, entry, vigil.MODELS.__contains__)
+            except FieldError as error:
+                raise Poison({entry.id: str(error)}) from error
+            if seen is not None:
+                state, made = vigil.step(state, seen)
+                events += [event.fields() for event in made]
+        return state.stored(), {"events": events}
 
 
 def _fold_epochs(symbol: str, stored: bytes, entries: Sequence[Entry]) -> tuple[bytes, dict[str, Any]]:

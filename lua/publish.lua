@@ -1,7 +1,8 @@
 #!lua
 --[[
 Publish: each document's next version, stored and announced, and the lease let go, in one call. A diff patches the
-stored document in place, so that what is written is what changed. A stale token changes nothing.
+stored document in place, so that what is written is what changed. A stale token changes nothing. Where much has changed
+a publication is made in parts, each of them whole versions: the lease then goes on under the next token.
 
 KEYS[1] stream     diff stream
 KEYS[2] models     model stream
@@ -16,12 +17,13 @@ ARGV[7] origin     the entry of that event
 ARGV[8] now_ms     wall time, for the age of models alone
 ARGV[9] ttl_s      how long a document stays when nobody publishes
 ARGV[10] seq       JSON: the commit each pane was computed at
-ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready), kind, base, version, length, payload,
-                   patches {offset, bytes, ...}}
+ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready), kind, base, version, length,
+                   announced, payload, payload_key (where a large one lies ready, or ''), patches {offset, bytes, ...}}
 ARGV[12] names     msgpack map: the keys of the epoch and its underlying
 ARGV[13] minute    Dealer Gravity's open minute, JSON
 ARGV[14] final     the minute it closes, JSON, or ''
 ARGV[15] final_ms  its time
+ARGV[16] next_token  under which the lease goes on, or '' with the last part
 
 Returns 1; 0 for a stale token (a promotion takes every lease away, so a valid one is of the active epoch); -1 where a
 document is not stored as it should be: the lease is kept and the caller writes it full.
@@ -30,11 +32,12 @@ local stream, models, minutes = KEYS[1], KEYS[2], KEYS[3]
 local MINUTES_MS = 86400000
 local group, entry, symbol, epoch, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local ts, origin, now_ms, ttl_s, seq = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local documents, names = cmsgpack.unpack(ARGV[11]), cmsgpack.unpack(ARGV[12])
+local documents, names, next_token = cmsgpack.unpack(ARGV[11]), cmsgpack.unpack(ARGV[12]), ARGV[16]
 
 -- @include mark_model
 
-if redis.call('GET', names.models_lease) ~= token then return 0 end
+local holder = redis.call('GET', names.models_lease)
+if holder ~= token then return (holder and holder == next_token) and 1 or 0 end -- 1: this part was sent again
 for _, document in ipairs(documents) do
   local at = document.kind == 'full' and document.fresh or document.key
   if redis.call('STRLEN', at) ~= document.length then return -1 end
@@ -51,10 +54,10 @@ for _, document in ipairs(documents) do
   redis.call('EXPIRE', document.key, ttl_s)
   redis.call('HSET', names.models_state, document.model .. ':version', document.version,
     document.model .. ':epoch', epoch, document.model .. ':ts', now_ms)
-  if document.payload ~= '' then
+  if document.announced then
     redis.call('XADD', models, '*', 'symbol', symbol, 'model', document.model, 'kind', document.kind, 'epoch', epoch,
       'version', document.version, 'base', document.base, 'seq', seq, 'ts', ts, 'origin', origin,
-      'payload', document.payload)
+      'payload', document.payload, 'payload_key', document.payload_key)
     redis.call('HINCRBY', names.analytics, document.kind, 1)
   end
 end
@@ -63,6 +66,10 @@ if ARGV[14] ~= '' then
   redis.call('ZADD', minutes, ARGV[15], ARGV[14])
   redis.call('EXPIRE', minutes, ttl_s)
   redis.call('ZREMRANGEBYSCORE', minutes, '-inf', string.format('%.0f', tonumber(ARGV[15]) - MINUTES_MS))
+end
+if next_token ~= '' then
+  redis.call('SET', names.models_lease, next_token)
+  return 1
 end
 redis.call('DEL', names.models_lease)
 redis.call('XACK', stream, group, entry)

@@ -26,6 +26,7 @@ if holder then
   if not lost(stream, group, string.match(holder, '^[^/]+')) then return 0 end
   redis.call('DEL', lease)
   redis.call('SADD', dirty, '*')
+  redis.call('HINCRBY', names.tiles .. pane, 'claims', 1) -- what the lost claim took nobody knows: all read it anew
 else
   if redis.call('EXISTS', dirty) == 0 then
     redis.call('SREM', names.dirty_panes, pane)

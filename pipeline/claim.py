@@ -1,18 +1,56 @@
 """The values of a pane as scripts hand them out, read into the arrays that models take."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import msgpack
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from pipeline.errors import NotYet
 from pipeline.geometry import Pane
+from pipeline.keys import Keys
 from pipeline.models.pane import PaneValues
+from pipeline.scripts import Call, Scripts
 
 MINUTE_MS = 60_000
 VALUES = 6
 """Numbers per contract, in the scripts' order: bid, ask, iv, gamma, open interest, volume."""
+
+
+CHUNK = 200
+"""Contracts read in one call: under two milliseconds of the server's time."""
+_TRIES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class PaneReading:
+    """The values [6, 2, S] of a whole pane, complete but for what was marked since the claim of number ``claims``."""
+
+    claims: int
+    values: NDArray[np.float64]
+
+
+def read_pane(scripts: Scripts, keys: Keys, epoch: str, pane: Pane) -> PaneReading:
+    """Read a whole pane in bounded calls. A claim in between begins the reading again: it took marks away.
+
+    Raises NotYet where that happens again and again: others are making progress.
+    """
+    tickers, name = list(pane.places), pane.geometry.pane
+    calls = [
+        Call("read_values", {"tiles": keys.tiles(epoch, name)},
+             {"contract": keys.contract(epoch, ""), "tickers": tickers[first : first + CHUNK]})
+        for first in range(0, len(tickers), CHUNK)
+    ]
+    for _ in range(_TRIES):
+        replies = scripts.run_all(calls)
+        if len({claims for claims, _ in replies}) == 1:
+            values = blank_values(pane)
+            for _, packed in replies:
+                take_values(pane, packed, values)
+            return PaneReading(replies[0][0], values)
+    raise NotYet(f"others claim {name} again and again", 0.01)
 
 
 def blank_values(pane: Pane) -> NDArray[np.float64]:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import orjson
+from walrus import Database
 
+from pipeline.announced import payload_of
 from pipeline.entry import Entry, FieldError, id_key
 from pipeline.errors import Gone, NotYet, Poison
 
@@ -41,12 +43,17 @@ class Seen:
         return (int(parts[1]) if len(parts) > 1 and parts[1].isdigit() else 0), self.version
 
 
-def read_publication(entry: Entry, wanted: Callable[[str], bool]) -> Seen | None:
-    """None for a model that is not ``wanted``, whose payload is not even parsed. Raises FieldError."""
+def read_publication(database: Database, entry: Entry, wanted: Callable[[str], bool]) -> Seen | None:
+    """None for a model that is not ``wanted``, whose payload is not even parsed, or whose payload is gone by now.
+
+    Raises FieldError.
+    """
     model = entry.text("model")
     if not wanted(model):
         return None
-    payload = entry.fields.get(b"payload", b"")
+    payload = payload_of(database, entry.fields)
+    if payload is None:
+        return None
     try:
         body = orjson.loads(payload)
     except orjson.JSONDecodeError as error:

@@ -10,7 +10,7 @@ import msgpack
 import numpy as np
 
 from pipeline.calendar import early_closes
-from pipeline.contract import Ticker, settlement_of
+from pipeline.contract import Ticker, make_ticker, settlement_of
 from pipeline.models.pane import PaneGeometry, expiry_ms
 
 NEW_YORK = ZoneInfo("America/New_York")
@@ -50,7 +50,8 @@ def new_york_day(ts: int) -> date:
 
 
 def pack_panes(tickers: Iterable[Ticker]) -> dict[str, bytes]:
-    """Pane -> msgpack map {strikes, call, put, expires_ms}, tickers aligned with the strikes (false: not listed).
+    """Pane -> msgpack map {strikes, call, put, expires_ms}; a side is a digit a strike, 1 where it is listed. Tickers
+    follow from that: a chain of 30,000 contracts fits into one short call.
 
     Panes come in the order of their expiry instant, which the exchange's calendar knows: it closes early on some days.
     """
@@ -65,10 +66,10 @@ def pack_panes(tickers: Iterable[Ticker]) -> dict[str, bytes]:
     for pane in sorted(by_pane, key=pane_order):
         day, root = split_pane(pane)
         strikes = sorted({ticker.strike for ticker in by_pane[pane]})
-        sides: dict[str, list[str | bool]] = {side: [False] * len(strikes) for side in ("call", "put")}
-        place = {strike: index for index, strike in enumerate(strikes)}
-        for ticker in by_pane[pane]:
-            sides[ticker.side][place[ticker.strike]] = ticker.ticker
+        listed = {(ticker.side, ticker.strike) for ticker in by_pane[pane]}
+        sides = {
+            side: "".join("1" if (side, strike) in listed else "0" for strike in strikes) for side in ("call", "put")
+        }
         expires = expiry_ms(day, settlement_of(root), closes)
         packed[pane] = msgpack.packb({"strikes": strikes, **sides, "expires_ms": str(expires)}, use_bin_type=False)
     return packed
@@ -94,16 +95,16 @@ class Pane:
 
 
 def unpack_pane(pane: str, packed: bytes, widths: Iterable[float]) -> Pane:
-    listed: dict[str, Any] = msgpack.unpackb(packed)
-    sides = (listed["call"], listed["put"])
-    places = {
-        ticker: (row, column) for row, side in enumerate(sides) for column, ticker in enumerate(side) if ticker
-    }
+    said: dict[str, Any] = msgpack.unpackb(packed)
     day, root = split_pane(pane)
-    shape = (2, len(listed["strikes"]))
+    strikes, shape = said["strikes"], (2, len(said["strikes"]))
+    listed = np.array([[digit == "1" for digit in said[side]] for side in ("call", "put")]).reshape(shape)
+    places = {
+        make_ticker(root, day, side, strikes[column]): (row, column)
+        for row, side in enumerate(("call", "put")) for column in np.flatnonzero(listed[row]).tolist()
+    }
     geometry = PaneGeometry(
-        pane, day, root, settlement_of(root), np.array(listed["strikes"], dtype=np.float64),
-        np.array([[bool(ticker) for ticker in side] for side in sides], dtype=np.bool_).reshape(shape),
-        np.full(shape, 100.0), np.array(sorted(widths), dtype=np.float64), int(listed["expires_ms"]),
+        pane, day, root, settlement_of(root), np.array(strikes, dtype=np.float64), listed,
+        np.full(shape, 100.0), np.array(sorted(widths), dtype=np.float64), int(said["expires_ms"]),
     )
     return Pane(geometry, places)

@@ -154,7 +154,7 @@ class Keys:
     def names(self, symbol: str, epoch: str) -> dict[str, str]:
         """What scripts that mark, note and publish are told: keys of the underlying, and of one of its epochs.
 
-        ``contract``, ``dirty`` and ``lease`` are prefixes to which a script adds a ticker or a pane.
+        ``contract``, ``dirty``, ``lease`` and ``tiles`` are prefixes to which a script adds a ticker or a pane.
         """
         return {
             "active": self.epoch_active(symbol),
@@ -166,6 +166,7 @@ class Keys:
             "contract": self.contract(epoch, ""),
             "dirty": self.dirty(epoch, ""),
             "lease": self.lease(epoch, ""),
+            "tiles": self.tiles(epoch, ""),
             "queued": self.queued(epoch),
             "dirty_panes": self.dirty_panes(epoch),
             "dirty_stream": self.stream("dirty", symbol),
@@ -184,6 +185,10 @@ class Keys:
     def model_fresh(self, name: str, symbol: str, token: str) -> str:
         """Where a full document is written before its publication puts it in place; short-lived."""
         return f"{self.model(name, symbol)}:fresh:{token}"
+
+    def model_payload(self, name: str, symbol: str, token: str) -> str:
+        """A payload too large for an entry of the model stream; short-lived."""
+        return f"{self.model(name, symbol)}:payload:{token}"
 
     # --- what reads the models ---
     def vigil_events(self, symbol: str) -> str:

@@ -6,7 +6,7 @@ so that a rule that several scripts keep is written once. Structured arguments t
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import msgpack
 from redis.commands.core import Script
+from redis.exceptions import NoScriptError
 from walrus import Database
 
 from pipeline.shipped import shipped
@@ -54,23 +55,58 @@ def _read(path: Path) -> Source:
     return Source(text, *(tuple(names[i] for i in sorted(names)) for names in named.values()))
 
 
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a script, for Scripts.run_all."""
+
+    script: str
+    keys: Mapping[str, str]
+    arguments: Mapping[str, Argument]
+
+
 class Scripts:
     """The scripts on one connection pool. NOSCRIPT after a server restart is healed by the client library."""
 
     def __init__(self, database: Database) -> None:
+        self._database = database
         self._scripts: dict[str, Script] = {
             name: database.register_script(source.text) for name, source in sources().items()
         }
 
     def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
         """Run one script. Lists and dicts are packed; what it returns is what its header says, strings as bytes."""
-        source = sources()[name]
-        if keys.keys() != set(source.keys) or arguments.keys() != set(source.arguments):
-            wrong = (keys.keys() ^ set(source.keys)) | (arguments.keys() ^ set(source.arguments))
-            raise TypeError(f"{name}.lua: missing or unknown {', '.join(sorted(wrong))}")
-        return self._scripts[name](
-            [keys[key] for key in source.keys], [_packed(arguments[argument]) for argument in source.arguments]
-        )
+        return self._scripts[name](*_ordered(Call(name, keys, arguments)))
+
+    def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """Run several calls on one way to the server and back; others' calls may come between. Their replies in order.
+
+        Raises the first error among the replies: what the other calls did is done.
+        """
+        replies: list[Any] = [None] * len(calls)
+        waiting = list(range(len(calls)))
+        while waiting:
+            with self._database.pipeline(transaction=False) as pipeline:
+                for index in waiting:
+                    keys, arguments = _ordered(calls[index])
+                    pipeline.evalsha(self._scripts[calls[index].script].sha, len(keys), *keys, *arguments)
+                for index, reply in zip(waiting, pipeline.execute(raise_on_error=False), strict=True):
+                    replies[index] = reply
+            waiting = [index for index in waiting if isinstance(replies[index], NoScriptError)]
+            for name in {calls[index].script for index in waiting}:
+                self._database.script_load(sources()[name].text)
+        for reply in replies:
+            if isinstance(reply, Exception):
+                raise reply
+        return replies
+
+
+def _ordered(call: Call) -> tuple[list[str], list[str | bytes | int | float]]:
+    """Keys and arguments in the script's own order. Raises TypeError naming what is missing or unknown."""
+    source, keys, arguments = sources()[call.script], call.keys, call.arguments
+    if keys.keys() != set(source.keys) or arguments.keys() != set(source.arguments):
+        wrong = (keys.keys() ^ set(source.keys)) | (arguments.keys() ^ set(source.arguments))
+        raise TypeError(f"{call.script}.lua: missing or unknown {', '.join(sorted(wrong))}")
+    return [keys[key] for key in source.keys], [_packed(arguments[argument]) for argument in source.arguments]
 
 
 def _packed(value: Argument) -> str | bytes | int | float:

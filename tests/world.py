@@ -12,6 +12,7 @@ from consumers.calculate import CalculateStage
 from consumers.hydrate import HydrateStage
 from consumers.models import ModelsStage
 from consumers.normalize import NormalizeStage
+from pipeline.announced import payload_of
 from pipeline.contract import make_ticker
 from pipeline.keys import Keys
 from pipeline.publication import MODELS
@@ -133,7 +134,7 @@ class World:
         """(kind, payload) of every publication of a model, in order."""
         for _, fields in self.database.xrange(self.keys.stream("model", symbol)):
             if fields[b"model"].decode() == name and fields[b"symbol"].decode() == symbol:
-                yield fields[b"kind"].decode(), orjson.loads(fields[b"payload"])
+                yield fields[b"kind"].decode(), orjson.loads(payload_of(self.database, fields) or b"")
 
     def final(self, symbol: str = "SPX") -> dict[str, Any]:
         """Contracts and documents, without what counts publications: what G7 says is the same whoever did it."""

@@ -1,9 +1,9 @@
 """Consumers that die between any two steps, calls that are sent twice, and turns of others in the middle of a call."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from pipeline.scripts import Argument, Scripts
+from pipeline.scripts import Argument, Call, Scripts
 from pipeline.stage import Engine
 from tests.world import STAGES, World
 
@@ -34,6 +34,10 @@ class ChaosScripts(Scripts):
         if decision == "others after":
             self._interleave()
         return reply
+
+    def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """One by one, as the server does them: anything may befall each."""
+        return [self.run(call.script, call.keys, call.arguments) for call in calls]
 
 
 DECISIONS = ("die before", "die after", "twice", "others first", "others after")

@@ -6,12 +6,12 @@ of steps of several consumers can be played, the same one again and again.
 
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from pipeline.scripts import Argument, Scripts
+from pipeline.scripts import Argument, Call, Scripts
 from pipeline.stage import Engine
 from tests.properties.chaos import DiedError
 from tests.world import World
@@ -40,6 +40,10 @@ class _StringedScripts(Scripts):
         if action == "die after":
             raise DiedError(name)
         return reply
+
+    def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        """One by one, as the server does them: anything may come between."""
+        return [self.run(call.script, call.keys, call.arguments) for call in calls]
 
 
 class Puppet:
