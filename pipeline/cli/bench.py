@@ -29,6 +29,9 @@ def bench(
 
     Status 1 if one could not be measured. A goal that is missed is shown, and is no failure of the command.
     """
+    from pipeline.logs import configure_logs
+
+    configure_logs()  # to stderr: stdout is the result's
     chosen = _chosen(name)
     if report is not None:
         _check_report(report)
