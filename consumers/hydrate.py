@@ -1,12 +1,12 @@
 """hydrate: reads massive:ws:stream and massive:spot:stream, makes each contract worth what its newest event says.
 
 A batch is coalesced to the newest quote, trade and volume of each contract, so that a burst costs less a tick, not
-more; ``hydrate.lua`` and ``spot.lua`` apply it to the active epoch (and the one being staged), mark what changed, note
-the commit and acknowledge, in one call. Frames that are no frames go to the dead letters; events that are no events
-are counted, and their neighbours applied.
+more (``pipeline.worth``); ``hydrate.lua`` and ``spot.lua`` apply it to the active epoch (and the one being staged),
+mark what changed, note the commit and acknowledge, in one call. Frames that are no frames go to the dead letters;
+events that are no events are counted, and their neighbours applied.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -15,23 +15,17 @@ from walrus import Database
 from pipeline import metrics, registers
 from pipeline.entry import Entry, FieldError, ranges
 from pipeline.errors import Gone, Poison
-from pipeline.frames import FrameError, FrameReader, Update
+from pipeline.frames import Event, FrameError, FrameReader
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.registers import ValueFault
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
+from pipeline.worth import Batch, Places
 
+CALL_CONTRACTS = 1000
+"""A call takes frames until it has so many contracts: some four milliseconds of the server's time."""
 _EPOCH_TRIES = 20
-
-
-@dataclass(slots=True)
-class _Section:
-    """What a batch says of one underlying."""
-
-    updates: dict[str, Update] = field(default_factory=dict)
-    entries: dict[str, Entry] = field(default_factory=dict)
-    counts: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True)
@@ -65,6 +59,7 @@ class HydrateStage:
         self._symbols = settings.symbols
         self._ws_streams = set(self.keys.streams("ws", settings.symbols))
         self._frames = FrameReader()
+        self._places = Places()
         self._epochs: dict[str, tuple[str, str]] = {}
 
     def streams(self) -> list[str]:
@@ -78,18 +73,39 @@ class HydrateStage:
 
     # --- frames ---
     def _commit_frames(self, entries: Sequence[Entry], consumer: str) -> None:
-        sections: dict[str, _Section] = {}
+        frames = self._read_frames(entries)
+        while frames:
+            batch = Batch(self._symbols, self._places, self._latest)
+            bad: Counter[str] = Counter()
+            while frames and batch.contracts < CALL_CONTRACTS:
+                bad += batch.add(*frames.popleft())
+            try:
+                self._commit_batch(batch, consumer)
+            except Gone as gone:
+                raise Gone(gone.left | {entry.id for entry, _, _ in frames}) from None
+            for reason, n in bad.items():
+                metrics.EVENTS.labels(self.name, reason).inc(n)
+
+    def _read_frames(self, entries: Sequence[Entry]) -> deque[tuple[Entry, list[Event], list[ValueFault]]]:
+        frames: deque[tuple[Entry, list[Event], list[ValueFault]]] = deque()
         poison: dict[str, str] = {}
         for entry in entries:
+            payload = entry.fields.get(b"payload")
             try:
-                self._read_frame(entry, sections)
-            except (FrameError, FieldError) as error:
+                if payload is None:
+                    raise FrameError("no field payload")
+                frames.append((entry, *self._frames.read(payload)))
+            except FrameError as error:
                 poison[entry.id] = str(error)
         if poison:
             raise Poison(poison)
+        return frames
+
+    def _commit_batch(self, batch: Batch, consumer: str) -> None:
+        packed = [(section, section.packed()) for section in batch.sections.values()]
         for _ in range(_EPOCH_TRIES):
-            packed = [self._pack(symbol, section) for symbol, section in sections.items()]
-            reply = self._run("hydrate", entries, consumer, packed)
+            sections = [self._told(section.symbol, section.entries) | said for section, said in packed]
+            reply = self._run("hydrate", batch.entries, consumer, sections)
             if reply is not None:
                 for outcome, n in zip(("applied", "stale", "size_only", "geometry_miss"), reply, strict=True):
                     metrics.EVENTS.labels(self.name, outcome).inc(n)
@@ -97,55 +113,19 @@ class HydrateStage:
             self._epochs.clear()
         raise RuntimeError("the epochs changed under every attempt")
 
-    def _read_frame(self, entry: Entry, sections: dict[str, _Section]) -> None:
-        payload = entry.fields.get(b"payload")
-        if payload is None:
-            raise FrameError("no field payload")
-        for event in self._frames.events(payload):
-            try:
-                found = self._frames.update(event, entry.id)
-                if found is None:
-                    continue
-                symbol, update = found
-                if symbol not in self._symbols:
-                    raise ValueFault("foreign", f"{update.ticker} is of no underlying of ours")
-                section = sections.get(symbol) or sections.setdefault(symbol, _Section())
-                section.entries[entry.id] = entry
-                section.counts["events"] += 1
-                self._check_time(symbol, update.ts, update.ticker)
-            except ValueFault as fault:
-                self._count_fault(event, entry, sections, fault)
-                continue
-            known = section.updates.get(update.ticker)
-            if known is None:
-                section.updates[update.ticker] = update
-            else:
-                known.merge(update)
+    def _told(self, symbol: str, entries: Sequence[Entry]) -> dict[str, object]:
+        """What the script is told of an underlying and its epochs."""
+        active, staging = self._epochs_of(symbol)
+        return {
+            "symbol": symbol, "active": active, "staging": staging, "ids": ranges(entries),
+            "names": self._names(symbol, active), "staged": self.keys.contract(staging, "") if staging else "",
+        }
 
-    def _check_time(self, symbol: str, ts: str | int, what: str) -> None:
-        """Whether an event can be of its epoch at all: decided by the epoch's own time, never by this machine's."""
+    def _latest(self, symbol: str) -> int:
+        """When an event can be of its epoch at all: decided by the epoch's own time, never by this machine's."""
         active, staging = self._epochs_of(symbol)
         epoch = staging or active
-        if epoch:
-            registers.not_after(ts, epoch.split(":")[1], what)
-
-    def _count_fault(self, event: object, entry: Entry, sections: dict[str, _Section], fault: ValueFault) -> None:
-        metrics.EVENTS.labels(self.name, fault.reason).inc()
-        symbol = self._symbols[0]  # a bad event may not say whose it is; its count must live in some slot
-        section = sections.get(symbol) or sections.setdefault(symbol, _Section())
-        section.entries[entry.id] = entry
-        section.counts[f"bad:{fault.reason}"] += 1
-
-    def _pack(self, symbol: str, section: _Section) -> dict[str, object]:
-        active, staging = self._epochs_of(symbol)
-        newest = max((int(update.ts) for update in section.updates.values()), default=0)
-        return {
-            "symbol": symbol, "active": active, "staging": staging,
-            "ids": ranges(list(section.entries.values())), "ts": str(newest),
-            "names": self._names(symbol, active), "staged": self.keys.contract(staging, "") if staging else "",
-            "counts": [part for name, n in section.counts.items() for part in (name, n)],
-            "updates": [update.packed() for update in section.updates.values()],
-        }
+        return int(epoch.split(":")[1]) + registers.FUTURE_MS if epoch else registers.LAST_MS
 
     # --- spot ---
     def _commit_spots(self, entries: Sequence[Entry], consumer: str) -> None:
@@ -158,7 +138,8 @@ class HydrateStage:
                 if registers.price(price, "price") is None or price == 0:
                     raise ValueFault("out_of_range", f"no spot: {price!r}")
                 if symbol in self._symbols:
-                    self._check_time(symbol, ts, f"the spot of {symbol}")
+                    if ts > self._latest(symbol):
+                        raise ValueFault("in_the_future", f"the spot of {symbol} is dated {ts}")
                     spots.setdefault(symbol, _Spots()).add(entry, ts, price)
             except (FieldError, ValueFault) as error:
                 poison[entry.id] = str(error)

@@ -35,7 +35,7 @@ if redis.call('SISMEMBER', staged, chunk) == 1 then return 1 end
 local nothing = {}
 for i = 1, #REGISTER_FIELDS do nothing[i] = false end
 for _, contract in ipairs(cmsgpack.unpack(ARGV[10])) do
-  local sets = contract[2]
+  local sets = {} -- what ticks write and claims read comes first: a small hash is searched from its beginning
   local held = known ~= '' and redis.call('HMGET', known .. contract[1], unpack(REGISTER_FIELDS)) or nothing
   local from = 1
   for i, fields in ipairs(REGISTERS) do
@@ -53,6 +53,7 @@ for _, contract in ipairs(cmsgpack.unpack(ARGV[10])) do
     end
     from = from + #fields
   end
+  for _, part in ipairs(contract[2]) do sets[#sets + 1] = part end
   redis.call('DEL', fresh .. contract[1]) -- with a TTL, if this epoch had been given up before
   redis.call('HSET', fresh .. contract[1], unpack(sets))
 end

@@ -7,8 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.frames import FrameError, FrameReader, Update
-from pipeline.registers import ValueFault
+from pipeline.entry import Entry
+from pipeline.frames import FrameError, FrameReader, Quote, SecondAggregate, Trade, read_event
+from pipeline.registers import ValueFault, order
+from pipeline.worth import Batch, Places, Worth, quote_register, trade_register
 from tests.world import T0, quote, tickers
 
 TICKER = tickers()[0]
@@ -34,56 +36,72 @@ def aggregate(**more: Any) -> dict[str, Any]:
     return {"ev": "A", "sym": TICKER, "av": 120, "s": T0 - 1000, "e": T0, **more}
 
 
-def read(reader: FrameReader, event: object) -> Update:
-    found = reader.update(event, "1-0")
-    assert found is not None
-    assert found[0] == "SPX"
-    return found[1]
+def worth_of(*events: object) -> Worth:
+    """What frames of one event each say of the contract, whichever way they are decoded."""
+    batch = Batch(("SPX",), Places(), lambda _: T0 + 10**9)
+    for number, event in enumerate(events, start=1):
+        read, faults = FrameReader().read(orjson.dumps([event]))
+        assert faults == []
+        batch.add(Entry("s", f"{number}-0", {}), read, [])
+    (worth,) = batch.sections["SPX"].worths
+    return worth
 
 
-def test_events_become_registers(reader: FrameReader) -> None:
-    update = read(reader, quote(TICKER, 10.0, 10.55, T0, 7))
-    assert (update.ticker, update.pane, update.ts, update.origin) == (TICKER, "2026-08-21:SPXW", str(T0), "1-0")
-    assert update.quote == [str(T0), "7", "10", "10.55", "1", "1"]
-    assert update.trade is update.volume is None
-    assert read(reader, trade()).trade == [str(T0), "4", "10.5", "3"]
-    assert read(reader, aggregate()).volume == read(reader, aggregate(ev="AM")).volume == [str(T0), "120"]
+def quote_of(event: object) -> list[str | None]:
+    held = worth_of(event).quote
+    assert held is not None
+    return quote_register(held)
+
+
+def test_events_become_registers() -> None:
+    worth = worth_of(quote(TICKER, 10.0, 10.55, T0, 7))
+    assert (worth.ticker, worth.pane, worth.ts, worth.origin) == (TICKER, "2026-08-21:SPXW", T0, "1-0")
+    assert worth.quote is not None
+    assert quote_register(worth.quote) == [str(T0), "7", "10", "10.55", "1", "1"]
+    assert worth.trade is worth.volume is None
+    traded = worth_of(trade()).trade
+    assert traded is not None
+    assert trade_register(traded) == [str(T0), "4", "10.5", "3"]
+    for kind in ("A", "AM"):
+        volume = worth_of(aggregate(ev=kind)).volume
+        assert volume is not None
+        assert (volume.e, volume.av) == (T0, 120)
 
 
 @pytest.mark.parametrize("kind", ["status", "V", "FMV", "LULD"])
 def test_events_that_are_not_about_a_contracts_worth_are_passed_over(reader: FrameReader, kind: str) -> None:
-    assert reader.update({"ev": kind, "status": "auth_success"}, "1-0") is None
+    assert reader.read(orjson.dumps([{"ev": kind, "status": "auth_success"}])) == ([], [])
 
 
-def test_a_quote_of_one_side_has_no_other(reader: FrameReader) -> None:
+def test_a_quote_of_one_side_has_no_other() -> None:
     event = quote(TICKER, 1.0, 2.0, T0, 1)
     del event["bp"]
-    assert read(reader, event).quote == [str(T0), "1", None, "2", "1", "1"]
-    assert read(reader, {**event, "bp": None}).quote == [str(T0), "1", None, "2", "1", "1"]
+    assert quote_of(event) == [str(T0), "1", None, "2", "1", "1"]
+    assert quote_of({**event, "bp": None}) == [str(T0), "1", None, "2", "1", "1"]
 
 
-def test_a_crossed_quote_is_what_the_provider_said(reader: FrameReader) -> None:
+def test_a_crossed_quote_is_what_the_provider_said() -> None:
     """Whether it is usable is the models' business: a register keeps what is newest."""
-    assert read(reader, quote(TICKER, 11.0, 10.0, T0, 1)).quote == [str(T0), "1", "11", "10", "1", "1"]
+    assert quote_of(quote(TICKER, 11.0, 10.0, T0, 1)) == [str(T0), "1", "11", "10", "1", "1"]
 
 
 @pytest.mark.parametrize("payload", [b"", b"[", b"[1,", b'[{"ev":"Q"', b"\xff\xfe", b"NaN", b"[NaN]", b"nonsense",
                                      b"[" * 5000, b'["\xed\xa0\x80"]'])
 def test_a_frame_that_is_no_json_is_refused(reader: FrameReader, payload: bytes) -> None:
     with pytest.raises(FrameError, match="not JSON"):
-        reader.events(payload)
+        reader.read(payload)
 
 
 @pytest.mark.parametrize("payload", [b"null", b"{}", b'"Q"', b"7", b'{"ev":"Q"}'])
 def test_a_frame_that_is_no_array_is_refused(reader: FrameReader, payload: bytes) -> None:
     with pytest.raises(FrameError, match="not a JSON array"):
-        reader.events(payload)
+        reader.read(payload)
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 3))
 def test_a_truncated_frame_is_refused(reader: FrameReader, cut: int) -> None:
     with pytest.raises(FrameError):
-        reader.events(orjson.dumps([quote(TICKER, 1.0, 2.0, T0, 1)])[:-cut])
+        reader.read(orjson.dumps([quote(TICKER, 1.0, 2.0, T0, 1)])[:-cut])
 
 
 @pytest.mark.parametrize(
@@ -92,16 +110,15 @@ def test_a_truncated_frame_is_refused(reader: FrameReader, cut: int) -> None:
         (7, "not_an_object"), (None, "not_an_object"), ([], "not_an_object"), ("Q", "not_an_object"),
         ({}, "no_type"), ({"ev": None}, "no_type"), ({"ev": ["Q"]}, "no_type"),
         ({"ev": "Q"}, "no_ticker"), ({"ev": "Q", "sym": 5}, "no_ticker"), ({"ev": "Q", "sym": {}}, "no_ticker"),
-        ({"ev": "Q", "sym": "SPX"}, "bad_ticker"), ({"ev": "Q", "sym": ""}, "bad_ticker"),
-        ({"ev": "Q", "sym": "O:SPXW260821C007500000"}, "bad_ticker"),  # nine digits of strike
-        ({"ev": "Q", "sym": "O:SPXW260821C0750000"}, "bad_ticker"),
-        ({"ev": "Q", "sym": "O:SPXW260231C07500000"}, "bad_ticker"),
-        ({"ev": "Q", "sym": "O:SPXW260821X07500000"}, "bad_ticker"),
-        ({"ev": "Q", "sym": "O:SPXW260821C00000000"}, "bad_ticker"),
-        ({"ev": "Q", "sym": "O:SPXW260821C07500000\n"}, "bad_ticker"),
+        (quote("SPX", 1.0, 2.0, T0, 1), "bad_ticker"), (quote("", 1.0, 2.0, T0, 1), "bad_ticker"),
+        (quote("O:SPXW260821C007500000", 1.0, 2.0, T0, 1), "bad_ticker"),  # nine digits of strike
+        (quote("O:SPXW260821C0750000", 1.0, 2.0, T0, 1), "bad_ticker"),
+        (quote("O:SPXW260231C07500000", 1.0, 2.0, T0, 1), "bad_ticker"),
+        (quote("O:SPXW260821X07500000", 1.0, 2.0, T0, 1), "bad_ticker"),
+        (quote("O:SPXW260821C00000000", 1.0, 2.0, T0, 1), "bad_ticker"),
+        (quote("O:SPXW260821C07500000\n", 1.0, 2.0, T0, 1), "bad_ticker"),
         (quote(TICKER, -1.0, 2.0, T0, 1), "negative_price"), (quote(TICKER, 1.0, -2.0, T0, 1), "negative_price"),
-        (quote(TICKER, 1e300, 2.0, T0, 1), "out_of_range"), (quote(TICKER, float("nan"), 2.0, T0, 1), "not_finite"),
-        (quote(TICKER, 1.0, float("inf"), T0, 1), "not_finite"),
+        (quote(TICKER, 1e300, 2.0, T0, 1), "out_of_range"),
         ({**quote(TICKER, 1.0, 2.0, T0, 1), "bp": "1.0"}, "wrong_type"),
         ({**quote(TICKER, 1.0, 2.0, T0, 1), "bs": -5}, "out_of_range"),
         ({**quote(TICKER, 1.0, 2.0, T0, 1), "t": None}, "bad_time"),
@@ -112,35 +129,96 @@ def test_a_truncated_frame_is_refused(reader: FrameReader, cut: int) -> None:
         (aggregate(av=None), "no_volume"), (aggregate(e="now"), "bad_time"), (aggregate(av=-1), "out_of_range"),
     ],
 )
-def test_an_event_that_cannot_be_is_named(reader: FrameReader, event: object, reason: str) -> None:
+def test_an_event_that_cannot_be_is_named(event: object, reason: str) -> None:
+    assert reasons(event) == {reason: 1}
+
+
+def reasons(*events: object) -> dict[str, int]:
+    """What is counted of a frame of these events."""
+    batch = Batch(("SPX",), Places(), lambda _: T0 + 10**9)
+    return dict(batch.add(Entry("s", "1-0", {}), *FrameReader().read(orjson.dumps(events))))
+
+
+@pytest.mark.parametrize("price", [float("nan"), float("inf")])
+def test_a_price_that_json_cannot_say_is_named(price: float) -> None:
     with pytest.raises(ValueFault) as fault:
-        reader.update(event, "1-0")
-    assert fault.value.reason == reason
+        read_event(quote(TICKER, 1.0, price, T0, 1))
+    assert fault.value.reason == "not_finite"
 
 
-def test_a_bad_event_leaves_no_trace_for_the_next(reader: FrameReader) -> None:
-    for _ in range(2):
-        with pytest.raises(ValueFault):
-            reader.update({**quote(TICKER, 1.0, 2.0, T0, 1), "t": None}, "1-0")
-        assert read(reader, quote(TICKER, 1.0, 2.0, T0, 1)).quote
+def test_a_bad_event_leaves_no_trace_for_the_next() -> None:
+    bad, good = {**quote(TICKER, 1.0, 2.0, T0, 1), "t": None}, quote(TICKER, 1.0, 2.0, T0, 1)
+    batch = Batch(("SPX",), Places(), lambda _: T0 + 10**9)
+    for number in range(2):
+        counted = batch.add(Entry("s", f"{number}-0", {}), *FrameReader().read(orjson.dumps([bad, good])))
+        assert counted == {"bad_time": 1}
+    (worth,) = batch.sections["SPX"].worths
+    assert worth.events == 2
+    assert worth.quote is not None
 
 
-def test_merging_keeps_the_newest_register_and_the_oldest_event(reader: FrameReader) -> None:
+def test_of_events_in_any_order_the_newest_of_a_kind_and_the_oldest_time_stay() -> None:
     new, old = quote(TICKER, 3.0, 4.0, T0 + 9, 2), quote(TICKER, 1.0, 2.0, T0 + 5, 9)
     for first, second in ((new, old), (old, new)):
-        update = read(reader, first)
-        update.merge(read(reader, second))
-        update.merge(read(reader, trade(t=T0 + 7)))
-        assert update.quote == [str(T0 + 9), "2", "3", "4", "1", "1"]
-        assert update.trade == [str(T0 + 7), "4", "10.5", "3"]
-        assert update.ts == str(T0 + 5)
-    assert update.packed()[4:] == [update.quote, update.trade, False, update.trade]
+        worth = worth_of(first, second, trade(t=T0 + 7))
+        assert worth.quote is not None
+        assert worth.trade is not None
+        assert quote_register(worth.quote) == [str(T0 + 9), "2", "3", "4", "1", "1"]
+        assert trade_register(worth.trade) == [str(T0 + 7), "4", "10.5", "3"]
+        assert worth.ts == T0 + 5
+        assert worth.origin == ("2-0" if first is new else "1-0")
 
 
-def test_a_ticker_in_foreign_digits_is_none(reader: FrameReader) -> None:
-    event = {**quote(TICKER, 1.0, 2.0, T0, 1), "sym": "O:SPXW26082\u0661C07500000"}
-    with pytest.raises(ValueFault, match="not an option ticker"):
-        reader.update(event, "1-0")
+TIED = st.builds(
+    lambda bid, ask, q, bs: {**quote(TICKER, bid, ask, T0, q), "bs": bs},
+    st.sampled_from([1.0, 2.0, 10.0, 9.5, None]), st.sampled_from([10.0, 11.0, 9.0]), st.integers(1, 2),
+    st.sampled_from([1, 2, 10]),
+)
+
+
+@given(st.lists(TIED, min_size=1, max_size=6))
+def test_of_quotes_of_one_time_the_greatest_stays_as_the_script_orders_them(events: list[dict[str, Any]]) -> None:
+    held = worth_of(*events).quote
+    assert held is not None
+    assert quote_register(held) == max((quote_of(event) for event in events), key=order)
+
+
+def test_an_event_of_another_epochs_time_or_of_a_foreign_underlying_is_counted() -> None:
+    late, foreign = quote(TICKER, 1.0, 2.0, T0 + 10**9 + 1, 1), quote("O:NDXP260821C20000000", 1.0, 2.0, T0, 1)
+    assert reasons(late, foreign, quote(TICKER, 1.0, 2.0, T0, 1)) == {"in_the_future": 1, "foreign": 1}
+
+
+GOOD = st.one_of(
+    st.fixed_dictionaries(
+        {"ev": st.just("Q"), "sym": st.just(TICKER), "t": st.integers(T0, T0 + 9)},
+        optional={"q": st.integers(0, 9) | st.none(), "bp": st.floats(0, 99_999) | st.integers(0, 9) | st.none(),
+                  "ap": st.floats(0, 99_999), "bs": st.integers(0, 9) | st.none(), "as": st.integers(0, 9),
+                  "x": st.integers(0, 99), "c": st.lists(st.integers(0, 99))},
+    ),
+    st.builds(lambda p, s: trade(p=p, s=s), st.floats(0, 99_999), st.integers(0, 99) | st.none()),
+    st.builds(lambda av: aggregate(av=av), st.integers(0, 10**9)),
+)
+
+
+@given(st.lists(GOOD, max_size=5))
+def test_decoding_at_once_and_event_by_event_say_the_same(events: list[dict[str, Any]]) -> None:
+    at_once, none = FrameReader().read(orjson.dumps(events))
+    one_by_one, faults = FrameReader().read(orjson.dumps([*events, {"ev": "status"}]))
+    assert none == faults == []
+    assert [_said(event) for event in at_once] == [_said(event) for event in one_by_one]
+
+
+def _said(event: object) -> object:
+    if isinstance(event, Quote):
+        return quote_register(event)
+    if isinstance(event, Trade):
+        return trade_register(event)
+    assert isinstance(event, SecondAggregate)
+    return event.e, event.av
+
+
+def test_a_ticker_in_foreign_digits_is_none() -> None:
+    assert reasons({**quote(TICKER, 1.0, 2.0, T0, 1), "sym": "O:SPXW26082\u0661C07500000"}) == {"bad_ticker": 1}
 
 
 @given(st.one_of(st.binary(max_size=80), JSON.map(orjson.dumps), st.lists(JSON, max_size=5).map(orjson.dumps)))
@@ -154,23 +232,19 @@ def test_any_payload_is_read_or_refused(payload: bytes) -> None:
 def test_any_event_is_read_or_refused(events: list[dict[str, Any]]) -> None:
     read_all(orjson.dumps(events))
     for event in events:
-        update_or_fault(event)
+        try:
+            read_event(event)
+        except ValueFault:
+            pass
 
 
 def read_all(payload: bytes) -> None:
+    batch = Batch(("SPX",), Places(), lambda _: T0 + 10**9)
     try:
-        events = FrameReader().events(payload)
+        events, faults = FrameReader().read(payload)
     except FrameError:
         return
-    for event in events:
-        update_or_fault(event)
-
-
-def update_or_fault(event: object) -> None:
-    try:
-        found = FrameReader().update(event, "1-0")
-    except ValueFault:
-        return
-    if found is not None:
-        registers = [register for register in found[1].packed()[4:] if register]
-        assert all(isinstance(value, str) or value is False for register in registers for value in register)
+    batch.add(Entry("s", "1-0", {}), events, faults)
+    for section in batch.sections.values():
+        said = section.packed()
+        assert all(isinstance(value, str | int) for value in said["quotes"])
