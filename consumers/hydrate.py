@@ -8,7 +8,9 @@ events that are no events are counted, and their neighbours applied.
 
 from collections import Counter, deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 from walrus import Database
 
@@ -21,7 +23,7 @@ from pipeline.life import Life, run_stage
 from pipeline.registers import ValueFault
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
-from pipeline.worth import Batch, Places
+from pipeline.worth import Batch, Section, Worths
 
 CALL_CONTRACTS = 1000
 """A call takes frames until it has so many contracts: some four milliseconds of the server's time."""
@@ -59,7 +61,8 @@ class HydrateStage:
         self._symbols = settings.symbols
         self._ws_streams = set(self.keys.streams("ws", settings.symbols))
         self._frames = FrameReader()
-        self._places = Places()
+        self._worths = Worths(settings.symbols)
+        self._sender = ThreadPoolExecutor(1, thread_name_prefix="hydrate-sender")
         self._epochs: dict[str, tuple[str, str]] = {}
 
     def streams(self) -> list[str]:
@@ -73,18 +76,28 @@ class HydrateStage:
 
     # --- frames ---
     def _commit_frames(self, entries: Sequence[Entry], consumer: str) -> None:
+        """In calls of bounded size. While Redis runs the one, the next is made."""
         frames = self._read_frames(entries)
-        while frames:
-            batch = Batch(self._symbols, self._places, self._latest)
-            bad: Counter[str] = Counter()
-            while frames and batch.contracts < CALL_CONTRACTS:
-                bad += batch.add(*frames.popleft())
+        under_way: Future[None] | None = None
+        while frames or under_way:
+            ready = self._batch(frames) if frames else None
             try:
-                self._commit_batch(batch, consumer)
+                if under_way:
+                    under_way.result()
             except Gone as gone:
-                raise Gone(gone.left | {entry.id for entry, _, _ in frames}) from None
-            for reason, n in bad.items():
+                later = [*(ready[0].entries if ready else []), *(entry for entry, _, _ in frames)]
+                raise Gone(gone.left | {entry.id for entry in later}) from None
+            under_way = self._sender.submit(self._commit_batch, *ready, consumer) if ready else None
+
+    def _batch(
+        self, frames: deque[tuple[Entry, list[Event], list[ValueFault]]]
+    ) -> tuple[Batch, list[tuple[Section, dict[str, Any]]]]:
+        """The first frames, as many as one call may bring, ready to be sent."""
+        batch = Batch(self._worths, self._latest)
+        while frames and batch.contracts < CALL_CONTRACTS:
+            for reason, n in batch.add(*frames.popleft()).items():
                 metrics.EVENTS.labels(self.name, reason).inc(n)
+        return batch, [(section, section.packed()) for section in batch.sections.values()]
 
     def _read_frames(self, entries: Sequence[Entry]) -> deque[tuple[Entry, list[Event], list[ValueFault]]]:
         frames: deque[tuple[Entry, list[Event], list[ValueFault]]] = deque()
@@ -101,8 +114,7 @@ class HydrateStage:
             raise Poison(poison)
         return frames
 
-    def _commit_batch(self, batch: Batch, consumer: str) -> None:
-        packed = [(section, section.packed()) for section in batch.sections.values()]
+    def _commit_batch(self, batch: Batch, packed: list[tuple[Section, dict[str, Any]]], consumer: str) -> None:
         for _ in range(_EPOCH_TRIES):
             sections = [self._told(section.symbol, section.entries) | said for section, said in packed]
             reply = self._run("hydrate", batch.entries, consumer, sections)

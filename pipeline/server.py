@@ -44,6 +44,8 @@ logfile "{log}"
 appendonly yes
 appendfsync everysec
 save ""
+auto-aof-rewrite-min-size 512mb
+rdbcompression no
 maxmemory-policy noeviction
 lazyfree-lazy-server-del yes
 daemonize no

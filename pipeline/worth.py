@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
 from pipeline import registers
 from pipeline.contract import TickerError, parse_ticker
@@ -16,69 +16,33 @@ _decimal = lru_cache(maxsize=65_536)(registers.decimal)  # the same few thousand
 _whole = lru_cache(maxsize=4096)(str)
 
 
-class Section:
-    """What a batch says of one underlying. ``entries`` have something of it; ``counts`` are for its analytics."""
-
-    __slots__ = ("counts", "entries", "latest", "symbol", "worths")
-
-    def __init__(self, symbol: str, latest: int) -> None:
-        """``latest``: events after it (ms) cannot be of this epoch."""
-        self.symbol = symbol
-        self.latest = latest
-        self.entries: list[Entry] = []
-        self.worths: list[Worth] = []
-        self.counts: Counter[str] = Counter()
-
-    def note(self, entry: Entry) -> None:
-        """Entries come one after the other."""
-        if not self.entries or self.entries[-1] is not entry:
-            self.entries.append(entry)
-
-    def packed(self) -> dict[str, Any]:
-        """Quotes, trades and volumes as hydrate.lua takes them; it tells a missing value by false."""
-        panes: dict[str, int] = {}
-        origins: dict[str, int] = {}
-        quotes: list[Any] = []
-        others: list[Any] = []
-        counts, newest = self.counts.copy(), 0
-        for worth in self.worths:
-            counts["events"] += worth.events
-            if worth.quote is None and worth.trade is None and worth.volume is None:
-                continue  # all it said was refused
-            newest = max(newest, worth.ts)
-            place = (
-                worth.ticker, panes.setdefault(worth.pane, len(panes) + 1), str(worth.ts),
-                origins.setdefault(worth.origin, len(origins) + 1),
-            )
-            if worth.quote is not None:
-                quotes += place
-                quotes += _told(quote_register(worth.quote))
-            if worth.trade is not None or worth.volume is not None:
-                others.append([*place, *_packed_others(worth)])
-        return {"ts": str(newest), "panes": list(panes), "origins": list(origins), "quotes": quotes, "others": others,
-                "counts": [part for item in counts.items() for part in item]}
-
-
 class Worth:
-    """One contract. ``ts`` and ``origin`` are of the oldest event; ``trades`` are all of them, for sums."""
+    """One contract in a batch. ``ts`` and ``origin`` are of its oldest event; ``trades`` are all of them, for sums.
 
-    __slots__ = ("events", "origin", "pane", "quote", "section", "ticker", "trade", "trades", "ts", "volume")
+    It is kept from batch to batch, because the same few thousand contracts come again and again; ``batch`` says of
+    which one its values are.
+    """
 
-    def __init__(self, ticker: str, pane: str, section: Section, ts: int, origin: str) -> None:
+    __slots__ = ("batch", "origin", "pane", "quote", "symbol", "ticker", "trade", "trades", "ts", "volume")
+
+    def __init__(self, ticker: str, symbol: str, pane: str) -> None:
         self.ticker = ticker
+        self.symbol = symbol
         self.pane = pane
-        self.section = section
-        self.ts = ts
-        self.origin = origin
-        self.events = 0
+        self.batch = self.ts = 0
+        self.origin = ""
         self.quote: Quote | None = None
         self.trade: Trade | None = None
         self.volume: SecondAggregate | None = None
         self.trades: list[Trade] = []
 
-    def take(self, event: Event, ts: int, origin: str) -> None:
-        if ts < self.ts:
-            self.ts, self.origin = ts, origin
+    def begin(self, batch: int, ts: int, origin: str) -> None:
+        self.batch, self.ts, self.origin = batch, ts, origin
+        self.quote = self.trade = self.volume = None
+        if self.trades:
+            self.trades = []
+
+    def take(self, event: Event, ts: int) -> None:
         if type(event) is Quote:
             held = self.quote
             if held is None or ts > held.t or (ts == held.t and _order(event) > _order(held)):
@@ -94,60 +58,128 @@ class Worth:
                 self.volume = event
 
 
-class Batch:
-    """Frames that are committed in one call, section by section."""
+class Worths:
+    """The contracts of our underlyings that frames have named."""
 
-    def __init__(self, symbols: Sequence[str], places: "Places", latest_of: Callable[[str], int]) -> None:
+    def __init__(self, symbols: Sequence[str]) -> None:
+        self.symbols = symbols
+        self.batches = 0
+        self._known: dict[str, Worth] = {}
+
+    def known(self) -> dict[str, Worth]:
+        return self._known
+
+    def learn(self, ticker: str) -> Worth:
+        """Raises ValueFault for what is no option ticker, or of no underlying of ours."""
+        try:
+            parsed = parse_ticker(ticker)
+        except TickerError as error:
+            raise ValueFault("bad_ticker", str(error)) from None
+        if parsed.underlying not in self.symbols:
+            raise ValueFault("foreign", f"{ticker} is of no underlying of ours")
+        if len(self._known) >= KNOWN_TICKERS_MAX:
+            self._known.clear()
+        worth = self._known[ticker] = Worth(ticker, parsed.underlying, parsed.pane)
+        return worth
+
+
+class Section:
+    """What a batch says of one underlying. ``entries`` have something of it; ``counts`` are for its analytics."""
+
+    __slots__ = ("counts", "entries", "events", "latest", "symbol", "worths")
+
+    def __init__(self, symbol: str, latest: int) -> None:
+        """``latest``: events after it (ms) cannot be of this epoch."""
+        self.symbol = symbol
+        self.latest = latest
+        self.events = 0
+        self.entries: list[Entry] = []
+        self.worths: list[Worth] = []
+        self.counts: Counter[str] = Counter()
+
+    def note(self, entry: Entry) -> None:
+        """Entries come one after the other."""
+        if not self.entries or self.entries[-1] is not entry:
+            self.entries.append(entry)
+
+    def packed(self) -> dict[str, Any]:
+        """Quotes, trades and volumes as hydrate.lua takes them; it tells a missing value by false."""
+        panes: dict[str, int] = {}
+        origins: dict[str, int] = {}
+        quotes: list[str | int | bool] = []
+        others: list[list[Any]] = []
+        newest = 0
+        for worth in self.worths:
+            quote, ts, pane, origin = worth.quote, worth.ts, worth.pane, worth.origin
+            if quote is None and worth.trade is None and worth.volume is None:
+                continue  # all it said was refused
+            if ts > newest:
+                newest = ts
+            at_pane = panes.get(pane) or panes.setdefault(pane, len(panes) + 1)
+            at_origin = origins.get(origin) or origins.setdefault(origin, len(origins) + 1)
+            text = str(ts)
+            if quote is not None:
+                told = text if quote.t == ts else str(quote.t)
+                quotes += (worth.ticker, at_pane, text, at_origin, told, *_told(quote))
+            if worth.trade is not None or worth.volume is not None:
+                others.append([worth.ticker, at_pane, text, at_origin, *_packed_others(worth)])
+        return {"ts": str(newest), "panes": list(panes), "origins": list(origins), "quotes": quotes, "others": others,
+                "counts": ["events", self.events, *(part for item in self.counts.items() for part in item)]}
+
+
+_NOWHERE = Section("", 0)
+
+
+class Batch:
+    """Frames that are committed in one call, section by section. One at a time: they share their contracts."""
+
+    def __init__(self, worths: Worths, latest_of: Callable[[str], int]) -> None:
         self.entries: list[Entry] = []
         self.sections: dict[str, Section] = {}
-        self._symbols = symbols
-        self._places = places
+        self.contracts = 0
+        self._worths = worths
         self._latest_of = latest_of
-        self._worths: dict[str, Worth] = {}
-
-    @property
-    def contracts(self) -> int:
-        return len(self._worths)
+        worths.batches += 1
 
     def add(self, entry: Entry, events: Iterable[Event], faults: Iterable[ValueFault]) -> Counter[str]:
         """Take in a frame; by reason, how many of its events cannot be."""
         self.entries.append(entry)
         bad = Counter(fault.reason for fault in faults)
-        worths, origin = self._worths, entry.id
-        section = None
+        known, batch, origin = self._worths.known(), self._worths.batches, entry.id
+        section, symbol, latest = _NOWHERE, "", 0
         for event in events:
-            worth = worths.get(event.sym)
+            worth, ts = known.get(event.sym), event.t
             if worth is None:
                 try:
-                    worth = worths[event.sym] = self._worth(event, origin)
+                    worth = self._worths.learn(event.sym)
                 except ValueFault as fault:
                     bad[fault.reason] += 1
                     continue
-            if worth.section is not section:
-                section = worth.section
+            if worth.symbol != symbol:
+                symbol = worth.symbol
+                section = self._section(symbol)
                 section.note(entry)
-            worth.events += 1
-            ts = event.t
-            if ts > section.latest:
+                latest = section.latest
+            section.events += 1
+            if worth.batch != batch:
+                worth.begin(batch, ts, origin)
+                section.worths.append(worth)
+                self.contracts += 1
+            elif ts < worth.ts:
+                worth.ts, worth.origin = ts, origin
+            if ts > latest:
                 bad["in_the_future"] += 1
-                continue
-            worth.take(event, ts, origin)
+            elif type(event) is Quote and (worth.quote is None or ts > worth.quote.t):
+                worth.quote = event  # as nearly always
+            else:
+                worth.take(event, ts)
         if bad:
             # A bad event may not say whose it is; its count must live in some slot.
-            section = self._section(self._symbols[0])
+            section = self._section(self._worths.symbols[0])
             section.note(entry)
             for reason, n in bad.items():
                 section.counts[f"bad:{reason}"] += n
         return bad
-
-    def _worth(self, event: Event, origin: str) -> Worth:
-        underlying, pane = self._places.of(event.sym)
-        if underlying not in self._symbols:
-            raise ValueFault("foreign", f"{event.sym} is of no underlying of ours")
-        section = self._section(underlying)
-        worth = Worth(event.sym, pane, section, event.t, origin)
-        section.worths.append(worth)
-        return worth
 
     def _section(self, symbol: str) -> Section:
         section = self.sections.get(symbol)
@@ -163,11 +195,7 @@ def _order(event: Quote | Trade) -> tuple[float, float, tuple[str, ...]]:
 
 def quote_register(quote: Quote) -> Register:
     """As newest.lua orders and stores it: quote_ts, quote_seq, bid, ask, bid_size, ask_size."""
-    bid, ask, bid_size, ask_size = quote.bp, quote.ap, quote.bs, quote.ask_size
-    return [
-        str(quote.t), str(quote.q or 0), None if bid is None else _decimal(bid), None if ask is None else _decimal(ask),
-        None if bid_size is None else _whole(bid_size), None if ask_size is None else _whole(ask_size),
-    ]
+    return [str(quote.t), *(value or None for value in _told(quote))]
 
 
 def trade_register(trade: Trade) -> Register:
@@ -175,32 +203,20 @@ def trade_register(trade: Trade) -> Register:
     return [str(trade.t), str(trade.q or 0), _decimal(trade.p), None if trade.s is None else _whole(trade.s)]
 
 
-def _told(register: Register) -> list[str | bool]:
-    return [False if value is None else value for value in register]
+def _told(quote: Quote) -> tuple[str | Literal[False], ...]:
+    """A quote's register behind its time, as the script is told it."""
+    bid, ask, bid_size, ask_size = quote.bp, quote.ap, quote.bs, quote.ask_size
+    return (
+        str(quote.q or 0),
+        False if bid is None else _decimal(bid), False if ask is None else _decimal(ask),
+        False if bid_size is None else _whole(bid_size), False if ask_size is None else _whole(ask_size),
+    )
 
 
 def _packed_others(worth: Worth) -> list[Any]:
-    trade = False if worth.trade is None else _told(trade_register(worth.trade))
+    trade: list[str | bool] | bool = False
+    if worth.trade is not None:
+        trade = [False if value is None else value for value in trade_register(worth.trade)]
     volume = False if worth.volume is None else [str(worth.volume.e), str(worth.volume.av)]
     trades = sorted(map(trade_register, worth.trades), key=registers.order)
     return [trade, volume, [value or "0" for register in trades for value in register]]
-
-
-class Places:
-    """Where tickers belong: (underlying, pane), worked out once; the same few thousand come again and again."""
-
-    def __init__(self) -> None:
-        self._known: dict[str, tuple[str, str]] = {}
-
-    def of(self, ticker: str) -> tuple[str, str]:
-        """Raises ValueFault for what is no option ticker."""
-        known = self._known.get(ticker)
-        if known is None:
-            try:
-                parsed = parse_ticker(ticker)
-            except TickerError as error:
-                raise ValueFault("bad_ticker", str(error)) from None
-            if len(self._known) >= KNOWN_TICKERS_MAX:
-                self._known.clear()
-            known = self._known[ticker] = parsed.underlying, parsed.pane
-        return known

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pipeline.entry import Entry
 from pipeline.frames import FrameError, FrameReader, Quote, SecondAggregate, Trade, read_event
 from pipeline.registers import ValueFault, order
-from pipeline.worth import Batch, Places, Worth, quote_register, trade_register
+from pipeline.worth import Batch, Worth, Worths, quote_register, trade_register
 from tests.world import T0, quote, tickers
 
 TICKER = tickers()[0]
@@ -38,7 +38,7 @@ def aggregate(**more: Any) -> dict[str, Any]:
 
 def worth_of(*events: object) -> Worth:
     """What frames of one event each say of the contract, whichever way they are decoded."""
-    batch = Batch(("SPX",), Places(), lambda _: T0 + 10**9)
+    batch = Batch(Worths(("SPX",)), lambda _: T0 + 10**9)
     for number, event in enumerate(events, start=1):
         read, faults = FrameReader().read(orjson.dumps([event]))
         assert faults == []
@@ -135,7 +135,7 @@ def test_an_event_that_cannot_be_is_named(event: object, reason: str) -> None:
 
 def reasons(*events: object) -> dict[str, int]:
     """What is counted of a frame of these events."""
-    batch = Batch(("SPX",), Places(), lambda _: T0 + 10**9)
+    batch = Batch(Worths(("SPX",)), lambda _: T0 + 10**9)
     return dict(batch.add(Entry("s", "1-0", {}), *FrameReader().read(orjson.dumps(events))))
 
 
@@ -148,12 +148,13 @@ def test_a_price_that_json_cannot_say_is_named(price: float) -> None:
 
 def test_a_bad_event_leaves_no_trace_for_the_next() -> None:
     bad, good = {**quote(TICKER, 1.0, 2.0, T0, 1), "t": None}, quote(TICKER, 1.0, 2.0, T0, 1)
-    batch = Batch(("SPX",), Places(), lambda _: T0 + 10**9)
+    batch = Batch(Worths(("SPX",)), lambda _: T0 + 10**9)
     for number in range(2):
         counted = batch.add(Entry("s", f"{number}-0", {}), *FrameReader().read(orjson.dumps([bad, good])))
         assert counted == {"bad_time": 1}
-    (worth,) = batch.sections["SPX"].worths
-    assert worth.events == 2
+    section = batch.sections["SPX"]
+    (worth,) = section.worths
+    assert section.events == 2
     assert worth.quote is not None
 
 
@@ -239,7 +240,7 @@ def test_any_event_is_read_or_refused(events: list[dict[str, Any]]) -> None:
 
 
 def read_all(payload: bytes) -> None:
-    batch = Batch(("SPX",), Places(), lambda _: T0 + 10**9)
+    batch = Batch(Worths(("SPX",)), lambda _: T0 + 10**9)
     try:
         events, faults = FrameReader().read(payload)
     except FrameError:
