@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from pipeline.models.exposure import BOOKS, OI, SUMS, VOLUME, PaneExposure, expose
 from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate, solve
+from pipeline.models.quotes import read_quotes
 from pipeline.models.strategies import SIDES, STRATEGIES
 
 _MILLS = np.dtype("<i4")
@@ -45,8 +46,11 @@ def compute(
     dirty: NDArray[np.bool_] | None = None,
 ) -> Tiles:
     """Tiles, greeks and exposures of a pane; see models.pane.calculate for ``previous`` and ``dirty``."""
-    volatility = solve(geometry, values)
-    return Tiles(calculate(geometry, values, previous, dirty, volatility), expose(geometry, values, volatility))
+    quotes = read_quotes(values.bid, values.ask, geometry.listed)
+    volatility = solve(geometry, values, quotes)
+    return Tiles(
+        calculate(geometry, values, previous, dirty, volatility, quotes), expose(geometry, values, volatility)
+    )
 
 
 def pack_tiles(tiles: Tiles) -> dict[str, bytes]:

@@ -11,7 +11,7 @@ import numpy as np
 from pipeline.models.constants import CONSTANTS, Constants
 from pipeline.models.expiry import YEAR_MS
 from pipeline.models.gex import MISSING_USD, gex_usd_1pct, whole_dollars
-from pipeline.models.greeks import INVERSE_SQRT_TAU, black76, black_gamma
+from pipeline.models.greeks import INVERSE_SQRT_TAU, black_gamma, black_vanna_charm
 from pipeline.models.max_pain import max_pain
 from pipeline.models.pane import MAX_CONTRACTS, PaneGeometry, PaneValues, expires_of
 from pipeline.models.quotes import Floats, Integers
@@ -79,17 +79,21 @@ def expose(
     """Exposures of a pane from its solved volatility (pane.solve). Never raises on values."""
     spot, forward, discount = values.spot, volatility.forward, volatility.discount
     expires = expires_of(geometry)
-    weights = np.stack([_contracts(geometry, values.open_interest), _contracts(geometry, values.volume)])
+    weights = _contracts(geometry, np.stack((values.open_interest, values.volume)))
     shares = weights * geometry.multiplier
     gamma = black_gamma(spot, forward, geometry.strikes, volatility.v, discount)
-    gex = np.stack([gex_usd_1pct(gamma, weight, geometry.multiplier, spot) for weight in weights])
+    gex = gex_usd_1pct(gamma, weights, geometry.multiplier, spot)
     known = gex != MISSING_USD
-    greeks = black76(SIGN, spot, forward, geometry.strikes, volatility.v, volatility.years, discount)
+    vanna, charm = black_vanna_charm(
+        SIGN, spot, forward, geometry.strikes, volatility.v, volatility.years, discount
+    )
     held = np.where(known[OI], SIGN * shares[OI], np.nan)
-    vanna = whole_dollars(greeks.vanna * held * (spot * 0.01))
-    drift = greeks.charm * held * spot
-    charm = whole_dollars(drift / DAYS_A_YEAR)
+    drift = charm * held * spot
     left_years = min(expires - values.as_of_ms, constants.charm_ms) / YEAR_MS
+    # At once, because a call of numpy costs as much as the arithmetic on a hundred strikes.
+    by_contract = whole_dollars(np.stack((vanna * held * (spot * 0.01), drift / DAYS_A_YEAR, -drift * left_years)))
+    sums = _sums(np.concatenate((gex, by_contract)))
+    flows = sums[len(SUMS)]
     return PaneExposure(
         pane=geometry.pane,
         expiration=geometry.expiration,
@@ -105,17 +109,17 @@ def expose(
         v=volatility.v,
         shares=_or_zero(shares[OI]),
         gex=gex,
-        vanna=vanna,
-        charm=charm,
-        sums=_sums(np.stack([*gex, vanna, charm])),
-        charm_flow=int(_sums(whole_dollars(-drift * left_years), empty=0).sum()),
+        vanna=by_contract[0],
+        charm=by_contract[1],
+        sums=sums[: len(SUMS)],
+        charm_flow=int(flows[flows != MISSING_USD].sum()),
         profile=_profile(geometry.strikes, volatility, np.where(known, shares, 0.0), moves(constants)),
         max_pain=max_pain(geometry.strikes, _or_zero(weights[OI])),
     )
 
 
 def _contracts(geometry: PaneGeometry, claimed: Floats) -> Floats:
-    """Contracts held, float64[2, S]; NaN where none is listed, said, or possible."""
+    """Contracts held, float64[..., 2, S]; NaN where none is listed, said, or possible."""
     return np.where(geometry.listed & (claimed >= 0.0) & (claimed <= MAX_CONTRACTS), claimed, np.nan)
 
 
@@ -123,10 +127,10 @@ def _or_zero(values: Floats) -> Floats:
     return np.where(np.isnan(values), 0.0, values)
 
 
-def _sums(usd: Integers, empty: int = MISSING_USD) -> Integers:
-    """Sums over the last axis of what is known; ``empty`` where nothing is."""
+def _sums(usd: Integers) -> Integers:
+    """Sums over the last axis of what is known; MISSING_USD where nothing is."""
     known = usd != MISSING_USD
-    return np.where(known.any(axis=-1), np.where(known, usd, 0).sum(axis=-1), empty)
+    return np.where(known.any(axis=-1), np.where(known, usd, 0).sum(axis=-1), MISSING_USD)
 
 
 def _profile(strikes: Floats, volatility: PaneVolatility, shares: Floats, axis: Floats) -> Integers:
@@ -146,10 +150,12 @@ def _profile(strikes: Floats, volatility: PaneVolatility, shares: Floats, axis: 
     kernel *= -0.5
     np.exp(kernel, out=kernel)
     # Strikes are last and contiguous: the sum over them is then the same whatever else is computed with it.
-    scale = INVERSE_SQRT_TAU * 0.01 * volatility.discount * volatility.forward * (1.0 + axis)
+    weights, weighed, usd = shares[:, :, held] / v, np.empty_like(kernel), np.empty(result.shape)
     for book in range(shares.shape[0]):
-        for side, sign in enumerate((1.0, -1.0)):
-            usd = sign * scale * (kernel * (shares[book, side, held] / v)).sum(axis=1)
-            known = np.where(np.isnan(usd), 0.0, usd)
-            result[book, side] = np.rint(np.clip(known, -_MAX_PROFILE_USD, _MAX_PROFILE_USD))
+        for side in range(shares.shape[1]):
+            np.multiply(kernel, weights[book, side], out=weighed).sum(axis=1, out=usd[book, side])
+    scale = INVERSE_SQRT_TAU * 0.01 * volatility.discount * volatility.forward * (1.0 + axis)
+    usd *= SIGN * scale
+    known = np.where(np.isnan(usd), 0.0, usd)
+    result[:] = np.rint(np.clip(known, -_MAX_PROFILE_USD, _MAX_PROFILE_USD))
     return result

@@ -84,6 +84,39 @@ def black76(
             vega=asset * n1 * np.sqrt(years),
             theta=-asset * n1 * sigma / (2.0 * np.sqrt(years))
             - sign * ((carry - rate) * asset * cdf1 + rate * strike * discount * cdf2),
-            vanna=-per_spot * n1 * d2 / sigma,
-            charm=-per_spot * (n1 * (carry / v - d2 / (2.0 * years)) + sign * (carry - rate) * cdf1),
+            vanna=_vanna(per_spot, n1, d2, sigma),
+            charm=_charm(per_spot, n1, d2, v, years, sign * (carry - rate) * cdf1, carry),
         )
+
+
+def black_vanna_charm(
+    sign: Floats | float,
+    spot: Floats | float,
+    forward: Floats | float,
+    strike: Floats,
+    v: Floats,
+    years: float,
+    discount: float,
+) -> tuple[Floats, Floats]:
+    """Vanna and charm as black76 gives them, bit for bit, at half of its cost."""
+    with np.errstate(all="ignore"):
+        years = np.float64(years)
+        rate, carry = -np.log(discount) / years, np.log(np.divide(forward, spot)) / years
+        d1 = d_one(forward, strike, v)
+        d2, n1 = d1 - v, density(d1)
+        per_spot = np.divide(forward * discount, spot)
+        drift = sign * (carry - rate) * ndtr(sign * d1)
+        return _vanna(per_spot, n1, d2, v / np.sqrt(years)), _charm(per_spot, n1, d2, v, years, drift, carry)
+
+
+def _vanna(per_spot: Floats | float, n1: Floats, d2: Floats, sigma: Floats) -> Floats:
+    vanna: Floats = -per_spot * n1 * d2 / sigma
+    return vanna
+
+
+def _charm(
+    per_spot: Floats | float, n1: Floats, d2: Floats, v: Floats, years: float, drift: Floats, carry: Floats | float
+) -> Floats:
+    """``drift``: what the carry less the rate moves delta by, sign (b - r) N(sign d1)."""
+    charm: Floats = -per_spot * (n1 * (carry / v - d2 / (2.0 * years)) + drift)
+    return charm

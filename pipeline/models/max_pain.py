@@ -13,8 +13,9 @@ def max_pain(strikes: Floats, contracts: Floats) -> float:
     """
     if not contracts.sum() > 0.0:
         return float("nan")
-    calls, puts = contracts
-    below, worth_below = np.cumsum(calls), np.cumsum(calls * strikes)
-    above, worth_above = puts.sum() - np.cumsum(puts), (puts * strikes).sum() - np.cumsum(puts * strikes)
+    held = np.concatenate((contracts, contracts * strikes))
+    below, puts_below, worth_below, puts_worth_below = held.cumsum(axis=1)
+    _, puts, _, puts_worth = held.sum(axis=1)
+    above, worth_above = puts - puts_below, puts_worth - puts_worth_below
     payout = strikes * below - worth_below + worth_above - strikes * above
     return float(strikes[np.argmin(payout)])

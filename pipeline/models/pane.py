@@ -97,6 +97,7 @@ def calculate(
     previous: PaneModel | None = None,
     dirty: NDArray[np.bool_] | None = None,
     volatility: PaneVolatility | None = None,
+    quotes: Quotes | None = None,
 ) -> PaneModel:
     """The model of a pane. ``volatility`` is solve(geometry, values), for who has it already.
 
@@ -105,7 +106,8 @@ def calculate(
     GEX couple the contracts of the pane and are always recomputed. Both ways give the same bits. Never raises on
     values; whatever cannot be computed is missing.
     """
-    quotes = read_quotes(values.bid, values.ask, geometry.listed)
+    if quotes is None:
+        quotes = read_quotes(values.bid, values.ask, geometry.listed)
     tiles = grids(quotes, geometry.legs, None if previous is None else previous.grids, dirty)
     if volatility is None:
         volatility = solve(geometry, values, quotes)

@@ -38,9 +38,7 @@ class Quotes:
 
     def mids(self) -> Floats:
         """Mid prices in dollars, float64[2, S], NaN where not priced."""
-        mids: Floats = (self.bid + self.ask) / (2.0 * MILLS_PER_DOLLAR)
-        mids[~self.priced] = np.nan
-        return mids
+        return np.where(self.priced, (self.bid + self.ask) / (2.0 * MILLS_PER_DOLLAR), np.nan)
 
     def reasons(self) -> dict[str, int]:
         """How many listed contracts are missing for each reason; every reason is present, in a fixed order."""

@@ -67,7 +67,7 @@ def grids(
     contract are the arrays of ``previous`` themselves: a grid is a value, never written to.
     """
     result: dict[str, Mills] = {}
-    everything = np.arange(quotes.priced.shape[1])
+    everything = slice(quotes.priced.shape[1])
     for row, side in enumerate(SIDES):
         wing = legs.up if side == "call" else legs.down
         if previous is not None and dirty is not None and not dirty[row].any():
@@ -103,37 +103,38 @@ class _SideBook:
     The last column stands for a strike that does not exist.
     """
 
-    long: Integers
-    short: Integers
+    long: Mills
+    short: Mills
     priced: Booleans
 
     @classmethod
     def of(cls, quotes: Quotes, row: int) -> "_SideBook":
         bid, ask = quotes.bid[row], quotes.ask[row]
-        long = np.zeros((3, bid.size + 1), dtype=np.int64)
-        long[0, :-1], long[1, :-1], long[2, :-1] = bid + ask, ask, bid
+        # MAX_PRICE_MILLS keeps two mids in half-mills, which is the most that any step of a tile comes to, below 2**31.
+        long, priced = np.zeros((3, bid.size + 1), dtype=np.int32), np.zeros(bid.size + 1, dtype=np.bool_)
+        long[0, :-1], long[1, :-1], long[2, :-1], priced[:-1] = bid + ask, ask, bid, quotes.priced[row]
         # A short leg is sold at the bid when the tile is bought, and bought back at the ask when it is sold.
-        return cls(long, long[(0, 2, 1), :], np.append(quotes.priced[row], False))
+        return cls(long, long.take((0, 2, 1), axis=0), priced)
 
-    def tiles(self, strategy: str, anchors: Indices, legs: Legs, wing: Indices) -> Mills:
+    def tiles(self, strategy: str, anchors: Indices | slice, legs: Legs, wing: Indices) -> Mills:
         if strategy == "single":
-            return _to_mills(self.long.take(anchors, axis=1), self.priced.take(anchors))
-        here = self.priced.take(anchors)[:, None]
+            return _to_mills(self.long[:, anchors].copy(), self.priced[anchors])
+        here = self.priced[anchors, None]
         if strategy == "vertical":
             far = wing[anchors]
-            debit = self.long.take(anchors, axis=1)[:, :, None] - self.short.take(far, axis=1)
+            debit = self.long[:, anchors, None] - self.short.take(far, axis=1)
             return _to_mills(debit, here & self.priced.take(far))
         down, up = legs.down[anchors], legs.up[anchors]
         debit = self.long.take(down, axis=1)
         debit += self.long.take(up, axis=1)
-        debit -= 2 * self.short.take(anchors, axis=1)[:, :, None]
+        debit -= 2 * self.short[:, anchors, None]
         return _to_mills(debit, here & self.priced.take(down) & self.priced.take(up))
 
 
-def _to_mills(debit: Integers, priced: Booleans) -> Mills:
-    """Row 0 from half-mills to mills, half to even in integer arithmetic; MISSING where not priced."""
+def _to_mills(debit: Mills, priced: Booleans) -> Mills:
+    """Row 0 from half-mills to mills, half to even in integer arithmetic; MISSING where not priced. In place."""
     half_mills = debit[0]
-    debit[0] = (half_mills + ((half_mills >> 1) & 1)) >> 1
-    mills = debit.astype(np.int32)
-    mills[:, ~priced] = MISSING
-    return mills
+    half_mills += (half_mills >> 1) & 1
+    half_mills >>= 1
+    np.copyto(debit, MISSING, where=~priced)
+    return debit

@@ -37,7 +37,8 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
     # MISSING wraps around in int32, hence the mask comes last.
     missing = mid == MISSING
     natural, at_mid = np.maximum(-buy, sell - bound), np.maximum(-mid, mid - bound)
-    natural[missing] = at_mid[missing] = 0
+    np.copyto(natural, 0, where=missing)
+    np.copyto(at_mid, 0, where=missing)
     arbitrage = natural > 0
     noise = (at_mid > 0) & ~arbitrage
     counts = {"noise": int(np.count_nonzero(noise)), "stale_or_arb": int(np.count_nonzero(arbitrage))}
@@ -49,15 +50,15 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
     worst: list[dict[str, object]] = [
         {
             "tile": keys[tile],
-            "strike": plain_number(strikes[row]),
-            "width": plain_number(widths[column]),
+            "strike": strike,
+            "width": width,
             "kind": KINDS[int(arbitrary)],
             "by": amount / MILLS_PER_DOLLAR,
         }
-        for tile, row, column, arbitrary, amount in zip(
+        for tile, strike, width, arbitrary, amount in zip(
             tiles.tolist(),
-            rows.tolist(),
-            columns.tolist(),
+            plain_numbers(strikes[rows]),
+            plain_numbers(widths[columns]),
             is_arbitrage[order].tolist(),
             breach[order].tolist(),
             strict=True,
@@ -68,5 +69,13 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
 
 def plain_number(value: float) -> int | float:
     """A strike or a width as JSON should show it: 7640, not 7640.0; rounded to thousandths."""
-    mills = round(float(value) * MILLS_PER_DOLLAR)
+    return _plain(round(float(value) * MILLS_PER_DOLLAR))
+
+
+def plain_numbers(values: Floats) -> list[int | float]:
+    """plain_number of each."""
+    return [_plain(mills) for mills in np.rint(values * MILLS_PER_DOLLAR).astype(np.int64).tolist()]
+
+
+def _plain(mills: int) -> int | float:
     return mills // MILLS_PER_DOLLAR if mills % MILLS_PER_DOLLAR == 0 else mills / MILLS_PER_DOLLAR

@@ -6,6 +6,7 @@ nothing but its own price: bits may not depend on neighbours nor on history.
 """
 
 import math
+import statistics
 from dataclasses import dataclass
 
 import numpy as np
@@ -114,7 +115,7 @@ def _forward(strikes: Floats, mids: Floats, spot: float, growth: float) -> tuple
     quoted = np.flatnonzero(np.isfinite(parity))
     nearest = quoted[np.argsort(np.abs(strikes[quoted] - spot), kind="stable")[:FORWARD_STRIKES]]
     if nearest.size:
-        forward = float(np.median(parity[nearest]))
+        forward = statistics.median(parity[nearest].tolist())  # of a few: numpy's takes twenty times as long
         if 0.0 < forward < math.inf:
             return forward, "parity"
     return spot * growth, "spot"
@@ -149,10 +150,11 @@ def total_volatility(price: Floats, forward: float, strikes: Floats) -> Floats:
         for _ in range(ITERATIONS):
             h, t = x / v, 0.5 * v
             scaled = erfcx(-_SQRT_HALF * (h + t)) - erfcx(_SQRT_HALF * (t - h))
-            excess = np.log(0.5 * scaled) - 0.5 * (h * h + t * t) - log_beta
+            h_squared = h * h
+            excess = np.log(0.5 * scaled) - 0.5 * (h_squared + t * t) - log_beta
             slope = _TWO_OVER_SQRT_TAU / scaled
             newton = excess / slope
-            bend = h * h / v - 0.5 * t - slope
+            bend = h_squared / v - 0.5 * t - slope
             below = excess < 0.0
             low = np.where(below, v, low)
             high = np.where(below, high, v)
