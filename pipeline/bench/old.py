@@ -18,7 +18,17 @@ from consumers.models import ModelsStage
 from consumers.normalize import NormalizeStage
 from pipeline.bench.benchmark import Bench, Benchmark
 from pipeline.bench.measure import BenchError, Goal, Result, Sample, ratio
-from pipeline.bench.near_chain import AS_OF_MS, SCOPE_DAYS, SYMBOL, WIDTHS, Quote, announce, frame, near_chain, near_ticks
+from pipeline.bench.near_chain import (
+    AS_OF_MS,
+    SCOPE_DAYS,
+    SYMBOL,
+    WIDTHS,
+    Quote,
+    announce,
+    frame,
+    near_chain,
+    near_ticks,
+)
 from pipeline.bench.recompute import Recompute
 from pipeline.keys import Keys
 from pipeline.settings import Settings
