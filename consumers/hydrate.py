@@ -6,7 +6,7 @@ mark what changed, note the commit and acknowledge, in one call. Frames that are
 events that are no events are counted, and their neighbours applied.
 """
 
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field

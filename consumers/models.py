@@ -7,9 +7,10 @@ is patched in place, so that a publication costs what changed. JSON is made here
 
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import orjson
 from walrus import Database
 
@@ -19,7 +20,7 @@ from pipeline.epochs import Epochs
 from pipeline.errors import Poison
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
-from pipeline.models.documents import HEADER_BYTES
+from pipeline.models.documents import HEADER_BYTES, heatmap_arrays
 from pipeline.models.exposure import PaneExposure
 from pipeline.models.pane import PaneModel
 from pipeline.publication import (
@@ -47,9 +48,9 @@ PART_BYTES = 512 * 1024
 """More than this is published in several parts: some four milliseconds of the server's time each."""
 PAYLOAD_SPARE_S = 60
 """A payload under a key of its own outlives its entry, so that a reader that has the one has the other."""
+CELL_BYTES, PANE_BYTES = 48, 16 * 1024
+"""About what a changed tile, and a pane besides its tiles (heads, GEX), cost a call."""
 HEADER_MARK = "header"
-_PATCH_BYTES = 40
-"""What a patch costs besides its bytes."""
 _NOT_AS_STORED = -1
 
 
@@ -116,19 +117,16 @@ class ModelsStage:
             except MissingDocument:
                 turn.full = True
                 return self._publish_panes(turn, known, marked)
-        waiting, published = [list(panes)], dict[str, PaneExposure]()
-        while waiting:
-            part = waiting.pop(0)
+        published: dict[str, PaneExposure] = {}
+        parts = _parts(known, panes, turn.full)
+        for number, part in enumerate(parts, start=1):
             exposures = fresh | known.exposures | published | {pane: fresh[pane] for pane in part}
             publications = next_editions(
                 known.layouts, {pane: panes[pane].model for pane in part}, exposures, reread, known.editions,
                 turn.facts, turn.minute, turn.full,
             )
-            if not turn.full and len(part) > 1 and _bytes_of(publications) > PART_BYTES:
-                waiting[:0] = [part[: len(part) // 2], part[len(part) // 2 :]]
-                continue
             seqs = {pane: panes[pane].seq for pane in part}
-            stored = self._store(turn, publications, seqs, last=not waiting)
+            stored = self._store(turn, publications, seqs, last=number == len(parts))
             if stored == _NOT_AS_STORED:
                 turn.full = True
                 return self._publish_panes(turn, known, marked)
@@ -305,12 +303,24 @@ class _Computed:
     seq: int
 
 
-def _bytes_of(publications: Publications) -> int:
-    """About how much publish.lua will be told."""
-    return sum(
-        len(publication.payload) + sum(len(text) + _PATCH_BYTES for _, text in publication.patches)
-        for publication in publications.made
-    )
+def _parts(known: Known, panes: Mapping[str, _Computed], full: bool) -> list[list[str]]:
+    """The panes in groups, each of which changes no more than one call should bring."""
+    layout, published = known.layouts.of[HEATMAP], known.editions[HEATMAP].arrays
+    if full or sum(layout.block(pane)[1] for pane in panes) <= PART_BYTES:
+        return [list(panes)]
+    parts: list[list[str]] = [[]]
+    size = 0
+    for pane, computed in panes.items():
+        cells = sum(
+            int(np.count_nonzero(array != published[key]))
+            for key, array in heatmap_arrays(pane, computed.model.grids).items()
+        )
+        size += cells * CELL_BYTES + PANE_BYTES
+        if parts[-1] and size > PART_BYTES:
+            parts.append([])
+            size = cells * CELL_BYTES + PANE_BYTES
+        parts[-1].append(pane)
+    return parts
 
 
 class MissingDocument(Exception):

@@ -23,6 +23,7 @@ from pipeline.models.documents import (
 from pipeline.models.exposure import OI, PaneExposure, moves
 from pipeline.models.gex import net_by_strike, summary, union_of_strikes
 from pipeline.models.gravity import Minute
+from pipeline.models.layout import Block, Diff
 from pipeline.models.levels import find_flip
 from pipeline.models.mode import LabelState, Mode, market_mode, next_label, weighed_ratio
 from pipeline.models.pane import PaneModel
@@ -135,6 +136,16 @@ class Layouts:
             **{model: gex_side_layout(epoch.symbol, epoch.id, panes, side) for model, side in _SIDES.items()},
             "gex": gex_net_layout(epoch.symbol, epoch.id, self.strikes),
         }
+        self.cells_of: dict[str, dict[str, tuple[int, int]]] = {
+            view: {block.name: _span(block, strategy) for block in self.of[HEATMAP].blocks.values()}
+            for view, strategy in VIEWS.items()
+        }
+        """Which cells of a heatmap's blocks a view shows."""
+
+
+def _span(block: Block, strategy: str) -> tuple[int, int]:
+    arrays = [array for array in block.arrays if array.name.startswith(f"{strategy}:")]
+    return arrays[0].first, arrays[-1].first + arrays[-1].size
 
 
 @dataclass(slots=True)
@@ -195,7 +206,8 @@ def next_editions(
     gex_arrays, gex_heads = _gex(layouts, exposures, heads, models, facts)
     coverage = _coverage(heads.values())
     touched = set(layouts.epoch.panes) if reread or full else set(panes)
-    made = []
+    made: list[Publication] = []
+    changes: Diff | None = None
     for model in LAID_OUT:
         layout = layouts.of[model]
         edition = Edition(
@@ -203,10 +215,23 @@ def next_editions(
             heads if model in (HEATMAP, *VIEWS) else gex_heads.get(model, {}),
         )
         edition.header = facts.header(layout.schema, layout.symbol, layout.epoch, edition.version, coverage)
-        blocks = {NET} if model == "gex" else set(panes) if model in (HEATMAP, *VIEWS) else touched
-        publication = _full(layout, model, edition) if full else _diff(layout, model, edition, known[model], blocks)
-        if publication is not None:
-            made.append(publication)
+        if full:
+            made.append(_full(layout, model, edition))
+            continue
+        if model in VIEWS:
+            if changes is not None:
+                made.append(_view(layout, model, edition, known[model], changes, layouts.cells_of[model]))
+            continue
+        blocks = {NET} if model == "gex" else set(panes) if model == HEATMAP else touched
+        diff = _diff(layout, edition, known[model], blocks)
+        if not diff.changed and _news(edition.header) == _news(known[model].header):
+            continue
+        if model == HEATMAP:
+            changes = diff
+        made.append(Publication(
+            model, "diff", known[model].version, edition.version, layout.size, orjson.dumps(diff.payload), b"",
+            diff.patches, edition,
+        ))
     for model, record in _facts(models, facts).items():
         edition = Edition(known[model].version + 1)
         edition.header = {
@@ -308,20 +333,22 @@ def _full(layout: Layout, model: str, edition: Edition) -> Publication:
     return Publication(model, "full", edition.version - 1, edition.version, layout.size, payload, document, [], edition)
 
 
-def _diff(layout: Layout, model: str, edition: Edition, known: Edition, blocks: set[str]) -> Publication | None:
+def _diff(layout: Layout, edition: Edition, known: Edition, blocks: set[str]) -> Diff:
     touched = {key: array for key, array in edition.arrays.items() if key[0] in blocks}
     with_head = [block for block in blocks if block in edition.heads]
-    diff = layout.diff(
+    return layout.diff(
         known.arrays, touched, header=edition.header, base=known.version,
         old_heads={block: known.heads[block] for block in with_head},
         new_heads={block: edition.heads[block] for block in with_head},
     )
-    if not diff.changed and _news(edition.header) == _news(known.header):
-        return None
-    payload = b"" if model in VIEWS else orjson.dumps(diff.payload)
-    return Publication(
-        model, "diff", known.version, edition.version, layout.size, payload, b"", diff.patches, edition
-    )
+
+
+def _view(
+    layout: Layout, model: str, edition: Edition, known: Edition, changes: Diff, cells: Mapping[str, tuple[int, int]]
+) -> Publication:
+    """What changes in the heatmap changes in its view."""
+    patches = layout.adopt(changes, edition.header, edition.heads, known.heads, cells)
+    return Publication(model, "diff", known.version, edition.version, layout.size, b"", b"", patches, edition)
 
 
 def _news(fields: Mapping[str, Any]) -> dict[str, Any]:

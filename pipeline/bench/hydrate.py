@@ -12,12 +12,12 @@ from typing import Any
 from walrus import Database
 
 from consumers.hydrate import HydrateStage
-from consumers.normalize import NormalizeStage
 from pipeline.bench.benchmark import Bench, Benchmark
 from pipeline.bench.load import quote_frames, wide_chain
+from pipeline.bench.market import Chain, open_market
 from pipeline.bench.measure import BenchError, Goal, Result, Sample, ratio
 from pipeline.bench.models import SPOT_USD
-from pipeline.bench.near_chain import AS_OF_MS, SYMBOL, announce
+from pipeline.bench.near_chain import AS_OF_MS, SYMBOL
 from pipeline.keys import Keys
 from pipeline.settings import Settings
 from pipeline.stage import Engine
@@ -31,11 +31,8 @@ _PATIENCE_S = 120.0
 def run(bench: Bench) -> Result:
     listed = wide_chain(CONTRACTS)
     frames = quote_frames(listed, max(200, int(bench.seconds * _FRAMES_A_SECOND)), PER_FRAME)
-    bench.fresh()
-    database, settings = bench.database(), bench.settings(symbols=(SYMBOL,), scope="full")
-    keys = Keys(settings.layout, settings.namespace)
-    announce(database, settings, listed, SPOT_USD)
-    _promote(database, settings)
+    market = open_market(bench, Chain(listed, SPOT_USD))
+    database, settings, keys = market.database, market.settings, market.keys
     events, updates, sets = [], [], []
     for repeat in range(bench.repeats):
         bench.say(f"hydrate: round {repeat + 1} of {bench.repeats}")
@@ -58,12 +55,6 @@ def run(bench: Bench) -> Result:
          "updates_vs_hset": ratio(figures["updates"], figures["hset"])},
         {"events_vs_hset": ("events", "hset"), "updates_vs_hset": ("updates", "hset")},
     )
-
-
-def _promote(database: Database, settings: Settings) -> None:
-    engine = Engine(NormalizeStage(settings, database), database, settings, "bench-normalize")
-    while engine.step():
-        pass
 
 
 def _forget_what_was_applied(database: Database, keys: Keys) -> None:
@@ -123,8 +114,8 @@ def _counted(database: Database, keys: Keys) -> dict[str, int]:
 
 
 def hset_rate(database: Database, seconds: float, keys: int) -> float:
-    """HSETs of three fields a second: PIPELINE of them a write, WINDOW writes under way, so that the server never waits.
-    `redis-benchmark -P 64` with its 50 connections gives the same, within a few per cent."""
+    """HSETs of three fields a second: PIPELINE of them a write, WINDOW writes under way, so that the server never
+    waits. `redis-benchmark -P 64` with its 50 connections gives the same, within a few per cent."""
     connection: Any = database.connection_pool.make_connection()
     connection.connect()
     texts = [

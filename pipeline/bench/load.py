@@ -1,7 +1,7 @@
 """Chains of any size, and frames of quotes with a real skew: what the stages are measured on."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import orjson
@@ -27,10 +27,21 @@ def wide_chain(contracts: int, seed: int = 4) -> list[Listed]:
             for row, side in enumerate(SIDES):
                 listed.append(Listed(
                     make_ticker("SPXW", geometry.expiration, side, strike), geometry.pane, side, strike,
-                    round(float(values.bid[row, column]), 2), round(float(values.ask[row, column]), 2), 0.0, 0.0,
-                    int(values.open_interest[row, column]), int(values.volume[row, column]), float(weight[column]),
+                    bid=round(float(values.bid[row, column]), 2), ask=round(float(values.ask[row, column]), 2),
+                    bid_size=10, ask_size=10, last=0.0, iv=0.0, delta=0.0, gamma=0.0, theta=0.0, vega=0.0,
+                    open_interest=int(values.open_interest[row, column]), volume=int(values.volume[row, column]),
+                    weight=float(weight[column]),
                 ))
     return listed[:contracts]
+
+
+def frame(quotes: Iterable[tuple[str, float, float]], number: int) -> bytes:
+    """Quotes (ticker, bid, ask) as the provider's socket writes them; ``number`` rises, and time with it."""
+    return orjson.dumps([
+        {"ev": "Q", "sym": ticker, "bx": 302, "ax": 302, "bp": bid, "ap": ask, "bs": 3, "as": 4,
+         "t": AS_OF_MS + number, "q": number, "c": 1}
+        for ticker, bid, ask in quotes
+    ])
 
 
 def quote_frames(

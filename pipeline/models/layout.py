@@ -11,7 +11,7 @@ named arrays of cells, contiguous in the document. Cells of a block are numbered
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -28,8 +28,11 @@ HEADER_BYTES = 1024
 # The document's own fields that every diff carries. ``schema`` is the document's; a diff has another.
 HEADER_FIELDS = ("symbol", "epoch", "version", "ts", "as_of", "spot", "status", "coverage")
 
-# Changed cells nearer than this are written as one patch: a command costs more than a few spare bytes.
-MERGE_BYTES = 64
+# Neighbouring cells that both changed are written as one patch with what stands between them, up to so many bytes: rows
+# and keys, but never what lies between two sides of a strategy (so that a view can take a heatmap's patches over).
+MERGE_BYTES = 16
+
+_NO_CELLS, _NO_VALUES = np.empty(0, dtype=np.intp), np.empty(0, dtype=np.int64)
 
 Header = Mapping[str, Any]
 Head = Mapping[str, Any]
@@ -45,12 +48,14 @@ class Number:
     decimals: int
     missing: int
 
-    def json(self, value: int) -> int | float | None:
-        """A cell's integer as the number the document shows."""
-        if value == self.missing:
-            return None
+    def json(self, values: Integers) -> list[int | float | None]:
+        """Cells' integers as the numbers the document shows."""
         # An integer over a power of ten is correctly rounded, hence the float a parser makes of the slot's text.
-        return value / 10**self.decimals if self.decimals else value
+        numbers: Any = values / 10**self.decimals if self.decimals else values
+        shown: list[int | float | None] = numbers.tolist()
+        for index in np.flatnonzero(values == self.missing).tolist():
+            shown[index] = None
+        return shown
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +89,24 @@ class Diff:
     """What one publication changes.
 
     ``payload`` is the message for clients; ``patches`` are (offset, bytes) of the document, ascending, the header's
-    first; ``cells`` counts changed numbers; ``changed`` says whether anything beyond the header did.
+    first; ``cells`` counts changed numbers; ``changed`` says whether anything beyond the header did. ``runs`` are the
+    patches of cells and ``heads`` the changed members of heads, both by block.
     """
 
     payload: dict[str, Any]
     patches: list[Patch]
     cells: int
     changed: bool
+    runs: Mapping[str, "Runs"]
+    heads: Mapping[str, Head]
+
+
+@dataclass(frozen=True, slots=True)
+class Runs:
+    """Patches of one block's cells: each begins at the cell of that number, ``first`` int64[n], with ``texts``."""
+
+    first: NDArray[np.intp]
+    texts: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,26 +185,46 @@ class Layout:
         unchanged. Arrays are compared as integers. Panes, arrays and indices come in the order of the document.
         """
         panes_of_new = {pane for pane, _ in new_arrays}
-        patches = [self.header_patch(header)]
         payload = self._diff_header(header, base)
         changes: dict[str, Any] = {}
-        total = 0
-        heads, head_patches = self._diff_heads(old_heads or {}, new_heads or {})
+        touched: list[tuple[Block, NDArray[np.intp], Integers]] = []
+        heads = self._diff_heads(old_heads or {}, new_heads or {})
         for block in self.blocks.values():
-            if block.name not in panes_of_new:
-                continue
-            new = self._cells(block, new_arrays)
-            changed = np.flatnonzero(new != self._cells(block, old_arrays))
-            if changed.size:
-                total += int(changed.size)
-                changes[block.name] = self._changes(block, new, changed)
-                patches += self._cell_patches(block, new, changed)
+            if block.name in panes_of_new:
+                said, cells, values = self._compare(block, old_arrays, new_arrays)
+                if said:
+                    changes[block.name] = said
+                    touched.append((block, cells, values))
         if changes:
             payload["panes"] = changes
         if heads:
             payload["heads"] = heads
-        patches += head_patches
-        return Diff(payload, sorted(patches), total, bool(changes or heads))
+        runs = self._runs(touched)
+        patches = [self.header_patch(header), *self.head_patches(new_heads or {}, heads, old_heads)]
+        patches += self.run_patches(runs)
+        count = sum(cells.size for _, cells, _ in touched)
+        return Diff(payload, sorted(patches), count, bool(changes or heads), runs, heads)
+
+    def adopt(self, diff: Diff, header: Header, heads: Mapping[str, Head], old_heads: Mapping[str, Head],
+              first_cells: Mapping[str, tuple[int, int]]) -> list[Patch]:
+        """The patches of a document that shows a part of another under the same heads: of each block the cells from the
+        first to before the second of ``first_cells`` (numbers of the other's block), laid out alike."""
+        patches = [self.header_patch(header), *self.head_patches(heads, diff.heads, old_heads)]
+        shown = {}
+        for name, runs in diff.runs.items():
+            start, end = first_cells[name]
+            inside = np.flatnonzero((runs.first >= start) & (runs.first < end))
+            if inside.size:
+                shown[name] = Runs(runs.first[inside] - start, [runs.texts[index] for index in inside.tolist()])
+        return sorted(patches + self.run_patches(shown))
+
+    def run_patches(self, runs: Mapping[str, Runs]) -> list[Patch]:
+        """Where in the document each run is."""
+        patches: list[Patch] = []
+        for name, of in runs.items():
+            block = self.blocks[name]
+            patches += zip((block.offset + block.cells[of.first]).tolist(), of.texts, strict=True)
+        return patches
 
     def header_patch(self, header: Header) -> Patch:
         """The header slot. Raises ValueError for another symbol or epoch, OverflowError beyond HEADER_BYTES."""
@@ -196,14 +232,20 @@ class Layout:
             raise ValueError(f"a header of {header['epoch']!r} for the layout of {self.epoch!r} ({self.schema})")
         return 1, _members(header, HEADER_BYTES, "header")
 
-    def head_patches(self, heads: Mapping[str, Head], panes: Mapping[str, object]) -> list[Patch]:
-        """The head slots of ``panes`` that have one."""
+    def head_patches(
+        self, heads: Mapping[str, Head], panes: Iterable[str], old_heads: Mapping[str, Head] | None = None
+    ) -> list[Patch]:
+        """The head slots of ``panes`` that have one; with ``old_heads`` no more of each than covers the old text."""
         patches = []
         for pane in panes:
             block = self.blocks[pane]
             if block.head is not None:
                 start, size = block.head
-                patches.append((block.offset + start, _members(self.fit_head(pane, heads[pane]), size, pane)))
+                text = _members(self.fit_head(pane, heads[pane]), size, pane)
+                if old_heads is not None:
+                    old = _members(self.fit_head(pane, old_heads[pane]), size, pane)
+                    text = text[: max(len(text.rstrip()), len(old.rstrip()))]
+                patches.append((block.offset + start, text))
         return patches
 
     def fit_head(self, pane: str, head: Head) -> dict[str, Any]:
@@ -227,60 +269,81 @@ class Layout:
         payload["base"] = base
         return payload
 
-    def _diff_heads(
-        self, old_heads: Mapping[str, Head], new_heads: Mapping[str, Head]
-    ) -> tuple[dict[str, Any], list[Patch]]:
+    def _diff_heads(self, old_heads: Mapping[str, Head], new_heads: Mapping[str, Head]) -> dict[str, Any]:
         changes: dict[str, Any] = {}
         for pane, block in self.blocks.items():
             if block.head is None or pane not in new_heads:
                 continue
             old, new = self.fit_head(pane, old_heads[pane]), self.fit_head(pane, new_heads[pane])
+            if orjson.dumps(old) == orjson.dumps(new):
+                continue
             if list(old) != list(new):
                 raise ValueError(f"{pane}: the keys of a head never change within an epoch")
             # Compared as text, since it is text that is stored: 1 and 1.0 are equal but not the same bytes.
-            changed = {key: value for key, value in new.items() if orjson.dumps(value) != orjson.dumps(old[key])}
-            if changed:
-                changes[pane] = changed
-        return changes, self.head_patches(new_heads, changes)
-
-    def _changes(self, block: Block, new: Integers, changed: NDArray[np.intp]) -> dict[str, Any]:
-        changes: dict[str, Any] = {}
-        for array in block.arrays:
-            start, end = np.searchsorted(changed, (array.first, array.first + array.size))
-            if start == end:
-                continue
-            at = changed[start:end]
-            values = [self.number.json(value) for value in new[at].tolist()]
-            indices = (at - array.first).tolist()
-            if array.keys is None:
-                changes[array.name] = {"i": indices, "v": values}
-            else:
-                changes[array.name] = {"k": [array.keys[index] for index in indices], "v": values}
+            changes[pane] = {
+                key: value for key, value in new.items() if orjson.dumps(value) != orjson.dumps(old[key])
+            }
         return changes
 
-    def _cell_patches(self, block: Block, new: Integers, changed: NDArray[np.intp]) -> list[Patch]:
+    def _compare(
+        self, block: Block, old: Arrays, new: Arrays
+    ) -> tuple[dict[str, Any], NDArray[np.intp], Integers]:
+        """What a diff says of a block, the numbers of the cells that changed (ascending), and their new values."""
+        said: dict[str, Any] = {}
+        cells, values = [], []
+        for array in block.arrays:
+            was, now = self._array(block, array, old), self._array(block, array, new)
+            at = np.flatnonzero(was != now)
+            if not at.size:
+                continue
+            changed = now[at].astype(np.int64)
+            shown = self.number.json(changed)
+            if array.keys is None:
+                said[array.name] = {"i": at.tolist(), "v": shown}
+            else:
+                keys = array.keys if at.size == array.size else [array.keys[index] for index in at.tolist()]
+                said[array.name] = {"k": list(keys), "v": shown}
+            cells.append(at + array.first)
+            values.append(changed)
+        return said, *((np.concatenate(cells), np.concatenate(values)) if said else (_NO_CELLS, _NO_VALUES))
+
+    def _runs(self, touched: Sequence[tuple[Block, NDArray[np.intp], Integers]]) -> dict[str, Runs]:
+        """The changed cells of all blocks as patches, neighbours together: one pass over the whole document."""
+        if not touched:
+            return {}
         width = self.number.width
-        gaps = np.diff(block.cells[changed]) > width + MERGE_BYTES
-        firsts = changed[np.concatenate(([True], gaps))]
-        lasts = changed[np.concatenate((gaps, [True]))]
-        counts = lasts - firsts + 1
-        # Every cell of every run: within a run cells are neighbours, so their numbers are consecutive.
-        within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-        cells = np.repeat(firsts, counts) + within
-        region = np.frombuffer(bytearray(self.template[block.offset : block.offset + block.length]), dtype=np.uint8)
-        self._write(region, block.cells[cells], new[cells])
-        return [
-            (block.offset + start, region[start:end].tobytes())
-            for start, end in zip(block.cells[firsts].tolist(), (block.cells[lasts] + width).tolist(), strict=True)
-        ]
+        numbers = np.concatenate([cells for _, cells, _ in touched])
+        at = np.concatenate([block.offset + block.cells[cells] for block, cells, _ in touched])
+        begins = np.ones(numbers.size, dtype=np.bool_)
+        begins[1:] = (np.diff(numbers) != 1) | (np.diff(at) > width + MERGE_BYTES) | (np.diff(at) < width)
+        firsts = np.flatnonzero(begins)
+        lasts = np.append(firsts[1:], numbers.size) - 1
+        starts, ends = at[firsts], at[lasts] + width
+        spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
+        text = bytearray(b"".join([self.template[start:end] for start, end in spans]))
+        lengths = ends - starts
+        shift = np.cumsum(lengths) - lengths - starts  # from a place in the document to one in the text
+        within = at + np.repeat(shift, lasts - firsts + 1)
+        values = np.concatenate([values for _, _, values in touched])
+        self._write(np.frombuffer(text, dtype=np.uint8), within, values)
+        whole, places = bytes(text), (starts + shift).tolist()
+        texts = [whole[place : place + end - start] for place, (start, end) in zip(places, spans, strict=True)]
+        runs, before, done = {}, 0, 0
+        for block, cells, _ in touched:
+            before += cells.size
+            end = int(np.searchsorted(firsts, before))
+            runs[block.name] = Runs(numbers[firsts[done:end]], texts[done:end])
+            done = end
+        return runs
+
+    def _array(self, block: Block, array: ArraySlots, arrays: Arrays) -> NDArray[Any]:
+        values: NDArray[Any] = np.asarray(arrays[block.name, array.name]).ravel()
+        if values.size != array.size:
+            raise ValueError(f"{block.name} {array.name}: {values.size} values for {array.size} cells")
+        return values
 
     def _cells(self, block: Block, arrays: Arrays) -> Integers:
-        parts = []
-        for array in block.arrays:
-            values = np.asarray(arrays[block.name, array.name], dtype=np.int64).ravel()
-            if values.size != array.size:
-                raise ValueError(f"{block.name} {array.name}: {values.size} values for {array.size} cells")
-            parts.append(values)
+        parts = [self._array(block, array, arrays).astype(np.int64) for array in block.arrays]
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _write(self, region: Text, positions: NDArray[np.intp], values: Integers) -> None:

@@ -166,7 +166,10 @@ def test_neighbouring_cells_travel_in_one_patch_and_distant_ones_do_not():
     new = {key: ints.copy() for key, ints in old.items()}
     new[pane.pane, "vertical:put:buy"][[0, 2, 15], [0, 1, 0]] = 7
     diff = layout.diff(old, new, header=header_of(HEATMAP_SCHEMA, 2), base=1)
-    assert [len(text) for _, text in diff.patches] == [HEADER_BYTES, 2 * 26 + 12 + 11, 11]
+    assert [len(text) for _, text in diff.patches] == [HEADER_BYTES, 11, 11, 11]
+    new[pane.pane, "vertical:put:buy"][[0, 1, 2], [1, 0, 1]] = 7
+    diff = layout.diff(old, new, header=header_of(HEATMAP_SCHEMA, 2), base=1)
+    assert [len(text) for _, text in diff.patches] == [HEADER_BYTES, 11 + 1 + 11 + 3 + 11, 11, 11]
 
 
 def test_nothing_changed_means_nothing_but_a_header():

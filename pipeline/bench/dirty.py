@@ -1,0 +1,116 @@
+"""dirty: time and bytes of a recompute with 0.1 %, 1 % and 10 % of the contracts dirty, beside one of all.
+
+30,000 contracts in sixty panes. Between two recomputes the contracts that move are drawn as quotes are (near the money
+and the front first) and each moves by a tick; then `calculate` and `models` do all there is, in this process, and what
+they send to Redis is counted. What comes before them (hydration) is not in it: `hydrate` measures that.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from walrus import Database
+
+from consumers.calculate import CalculateStage
+from consumers.hydrate import HydrateStage
+from consumers.models import ModelsStage
+from pipeline.bench.benchmark import Bench, Benchmark
+from pipeline.bench.load import frame
+from pipeline.bench.market import Market, large, open_market
+from pipeline.bench.measure import BenchError, Goal, Result, Sample, ratio
+from pipeline.bench.near_chain import SYMBOL, Listed
+from pipeline.scripts import Argument, Scripts
+from pipeline.stage import Engine
+
+PARTS = {"0": 0.0, "0.1pct": 0.001, "1pct": 0.01, "10pct": 0.1, "all": 1.0}
+
+
+class CountingScripts(Scripts):
+    """The real scripts; ``bytes`` is what was sent to those that write."""
+
+    def __init__(self, database: Database) -> None:
+        super().__init__(database)
+        self.bytes = 0
+
+    def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
+        if name == "commit_pane":
+            fields: Any = arguments["fields"]
+            self.bytes += sum(map(len, fields))
+        elif name == "publish":
+            documents: Any = arguments["documents"]
+            for document in documents:
+                self.bytes += len(document["payload"]) + sum(map(len, document["patches"][1::2]))
+        return super().run(name, keys, arguments)
+
+
+def run(bench: Bench) -> Result:
+    chain = large()
+    market = open_market(bench, chain)
+    settings, database = market.settings, market.database
+    calculate, models = CalculateStage(settings, database), ModelsStage(settings, database)
+    calculate.scripts = models.scripts = scripts = CountingScripts(database)
+    hydrate = Engine(HydrateStage(settings, database), database, settings, "bench-hydrate")
+    others = [Engine(calculate, database, settings, "bench-calculate"),
+              Engine(models, database, settings, "bench-models")]
+    _work(others)  # the first version of the epoch
+    rng = np.random.default_rng(6)
+    times: dict[str, list[float]] = {part: [] for part in PARTS}
+    sizes: dict[str, list[float]] = {part: [] for part in PARTS}
+    raised = np.zeros(len(chain.listed), dtype=np.bool_)
+    number = 0
+    for repeat in range(bench.repeats):
+        bench.say(f"dirty: round {repeat + 1} of {bench.repeats}")
+        for part, share in PARTS.items():
+            number += 1
+            _move(market, hydrate, chain.listed, _drawn(rng, chain.listed, share), raised, number)
+            before, started = scripts.bytes, time.perf_counter()
+            _work(others)
+            times[part].append(time.perf_counter() - started)
+            sizes[part].append(float(scripts.bytes - before))
+    figures = {f"time_{part}": Sample(tuple(values), "s") for part, values in times.items()}
+    figures |= {f"bytes_{part}": Sample(tuple(values), "B") for part, values in sizes.items()}
+    pairs = {f"{kind}_{part}": (f"{kind}_{part}", f"{kind}_all") for part in PARTS for kind in ("time", "bytes")
+             if part != "all"}
+    return Result(
+        "dirty", figures, {key: ratio(figures[a], figures[b]) for key, (a, b) in pairs.items()}, pairs
+    )
+
+
+def _drawn(rng: np.random.Generator, listed: Sequence[Listed], share: float) -> Sequence[int]:
+    count = round(len(listed) * share)
+    if count == len(listed):
+        return range(count)
+    weight = np.array([one.weight * max(one.volume, 1) for one in listed])
+    found: list[int] = rng.choice(len(listed), count, replace=False, p=weight / weight.sum()).tolist()
+    return found
+
+
+def _move(
+    market: Market, hydrate: Engine, listed: Sequence[Listed], places: Sequence[int], raised: np.ndarray[Any, Any],
+    number: int,
+) -> None:
+    """Each of these contracts a tick up or back, applied to the epoch."""
+    for first in range(0, len(places), 500):
+        quotes = []
+        for at in places[first : first + 500]:
+            raised[at] ^= True
+            by = 0.05 if raised[at] else 0.0
+            quotes.append((listed[at].ticker, round(listed[at].bid + by, 2), round(listed[at].ask + by, 2)))
+        market.database.xadd(market.stream("ws"), {"ts": 1, "payload": frame(quotes, number)})
+    while hydrate.step():
+        pass
+    counted = market.database.hget(market.keys.analytics("hydrate", SYMBOL), "geometry_miss")
+    if counted:
+        raise BenchError(f"{int(counted)} quotes found no contract")
+
+
+def _work(engines: Sequence[Engine]) -> None:
+    while sum(engine.step() for engine in engines):
+        pass
+
+
+BENCHMARK = Benchmark(
+    "dirty", "time and bytes of a recompute with 0.1 %, 1 %, 10 % of 30,000 contracts dirty", "all of them dirty",
+    {"time_1pct": Goal(at_most=0.03), "bytes_1pct": Goal(at_most=0.05), "bytes_0": Goal(at_most=0.0)}, run,
+)
