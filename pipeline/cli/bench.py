@@ -22,8 +22,12 @@ if TYPE_CHECKING:
               help="Measure on an empty database of this server [default: a server like that of `up`].")
 @click.option("--report", type=click.Path(dir_okay=False, path_type=Path), metavar="FILE.html",
               help="Write a report with charts as well.")
+@click.option("--profile", type=click.Path(file_okay=False, path_type=Path), metavar="DIR",
+              help="Then feed the stages 5,000 events a second once more, and write a flame graph of each and what "
+                   "scripts and commands cost the server.")
 def bench(
-    name: str | None, as_json: bool, seconds: float, repeats: int, redis_url: str, report: Path | None
+    name: str | None, as_json: bool, seconds: float, repeats: int, redis_url: str, report: Path | None,
+    profile: Path | None,
 ) -> None:
     """Measure the benchmark NAME, or all of them.
 
@@ -35,6 +39,8 @@ def bench(
     chosen = _chosen(name)
     if report is not None:
         _check_report(report)
+    if profile is not None:
+        _check_profile(profile)
     measured: list[Measured] = []
     failed: list[str] = []
     for benchmark in chosen:
@@ -49,6 +55,8 @@ def bench(
         _show_json(measured, one_alone=name is not None)
     if report is not None and measured:
         _write_report(report, measured)
+    if profile is not None:
+        failed += _profile(profile, seconds, redis_url)
     if failed:
         raise Failed("; ".join(failed))
 
@@ -114,3 +122,30 @@ def _write_report(path: Path, measured: "list[Measured]") -> None:
         path.write_text(report_page(measured), encoding="utf-8")
     except OSError as error:
         raise Failed(f"--report: {path}: {error.strerror}") from None
+
+
+def _check_profile(folder: Path) -> None:
+    from pipeline.bench.flames import recorder
+
+    if not recorder():
+        raise Refused("--profile: flame graphs need py-spy: pip install 'marketswarm[bench]'")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise Refused(f"--profile: {folder}: {error.strerror}") from None
+
+
+def _profile(folder: Path, seconds: float, redis_url: str) -> list[str]:
+    """Why it could not be done, in one line, or nothing."""
+    from pipeline.bench.benchmark import prepared, say
+    from pipeline.bench.flames import record
+    from pipeline.bench.measure import BenchError
+
+    with prepared(redis_url, seconds, 1) as place:
+        say(f"profile: the stages at work, into {folder}")
+        try:
+            record(place, folder)
+        except (BenchError, OSError) as error:
+            say(f"profile: {error}")
+            return [f"profile: {error}"]
+    return []
