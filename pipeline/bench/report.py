@@ -1,6 +1,7 @@
 """The report: one HTML file with tables and charts, which needs no network and no script."""
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 
 import pygal
@@ -11,6 +12,7 @@ from pipeline.bench.board import number
 from pipeline.bench.measure import Goal, Sample
 
 _ROW_PX, _FRAME_PX, _WIDTH_PX = 30, 70, 900
+_SCRIPT = re.compile(r"<script.*?</script>", re.DOTALL)  # the settings of a script that is not loaded
 _MANY = 50.0
 """Greatest over least of a chart's bars, from which their axis is logarithmic: else the small ones cannot be seen."""
 
@@ -110,17 +112,16 @@ def _chart(figures: Mapping[str, Sample]) -> str:
     medians = [sample.median for sample in figures.values()]
     logarithmic = min(medians) > 0.0 and max(medians) / min(medians) > _MANY
     chart = pygal.HorizontalBar(
-        style=_STYLE, js=[], show_legend=False, print_values=True, print_values_position="top",
+        style=_STYLE, js=[], show_legend=False,
         width=_WIDTH_PX, height=_FRAME_PX + _ROW_PX * len(figures), logarithmic=logarithmic, margin=10,
         formatter=number, value_formatter=number, explicit_size=False, disable_xml_declaration=True,
     )
     bars = list(figures.items())[::-1]  # the first on top
-    chart.x_labels = [name for name, _ in bars]
+    chart.x_labels = [f"{name}  {number(sample.median)}" for name, sample in bars]
     chart.add("", [
         {"value": sample.median, "ci": {"low": sample.min, "high": sample.max}} for _, sample in bars
     ])
-    rendered: str = chart.render(is_unicode=True)
-    return rendered
+    return _SCRIPT.sub("", chart.render(is_unicode=True))
 
 
 def _environment(environment: Mapping[str, object]) -> str:
