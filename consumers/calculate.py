@@ -8,7 +8,7 @@ whether it is still true.
 
 from collections import OrderedDict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from pipeline.life import Life, run_stage
 from pipeline.models.pane import PaneModel
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
-from pipeline.tiles import compute, pack_tiles
+from pipeline.tiles import compute, grid_patches, pack_grids, pack_tiles
 
 _KEPT_PANES = 512
 _UNKNOWN = b"unknown"
@@ -32,12 +32,14 @@ _UNKNOWN = b"unknown"
 
 @dataclass(slots=True)
 class Held:
-    """What this process knows of a pane since its claim number ``claim``: values [6, 2, S], model, stored fields."""
+    """What this process knows of a pane since its claim number ``claim``: values [6, 2, S], and of what it stored the
+    model, the tiles and the fields."""
 
     claim: int
     values: NDArray[np.float64]
     model: PaneModel | None = None
-    stored: dict[str, bytes] | None = None
+    grids: bytes = b""
+    fields: dict[str, bytes] = field(default_factory=dict)
 
 
 class CalculateStage:
@@ -86,22 +88,24 @@ class CalculateStage:
         dirty = take_values(pane, packed, held.values)
         values = pane_values(held.values, spot, epoch.snapshot_ts, epoch.rate)
         tiles = compute(pane.geometry, values, held.model, dirty if held.model is not None else None)
-        held.model, fields = tiles.model, pack_tiles(tiles)
-        changed = fields if held.stored is None else {
-            name: value for name, value in fields.items() if held.stored[name] != value
-        }
+        held.model, grids, fields = tiles.model, pack_grids(tiles.model), pack_tiles(tiles)
         done = self.scripts.run(
             "commit_pane",
-            {"stream": entry.stream, "tiles": keys.tiles(epoch_id, pane_name)},
+            {"stream": entry.stream, "tiles": keys.tiles(epoch_id, pane_name),
+             "grids": keys.grids(epoch_id, pane_name)},
             {
                 "group": self.name, "entry": entry.id, "symbol": symbol, "epoch": epoch_id, "pane": pane_name,
                 "token": token, "seq": seq, "ts": entry.text("ts"), "origin": entry.fields.get(b"origin", b""),
-                "fields": [part for item in changed.items() for part in item],
+                "fields": [
+                    part for name, value in fields.items() if held.fields.get(name) != value for part in (name, value)
+                ],
                 "names": {**keys.names(symbol, epoch_id), "analytics": keys.analytics(self.name, symbol)},
+                "whole": b"" if held.grids else grids,
+                "patches": grid_patches(held.grids, grids) if held.grids else [],
             },
         )
         if done >= 0:
-            held.stored = fields
+            held.grids, held.fields = grids, fields
             self._keep(place, held)
 
     def _claim(

@@ -205,7 +205,8 @@ class Keeper:
         members = [
             key
             for pane in panes
-            for key in (keys.dirty(epoch_id, pane), keys.lease(epoch_id, pane), keys.tiles(epoch_id, pane))
+            for key in (keys.dirty(epoch_id, pane), keys.lease(epoch_id, pane), keys.tiles(epoch_id, pane),
+                        keys.grids(epoch_id, pane))
         ]
         members += [keys.contract(epoch_id, ticker) for pane in panes.values() for ticker in pane.places]
         members += [keys.epoch_meta(epoch_id), keys.staged(epoch_id), keys.queued(epoch_id), keys.dirty_panes(epoch_id)]

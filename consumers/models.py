@@ -35,7 +35,7 @@ from pipeline.publication import (
     Publications,
     next_editions,
 )
-from pipeline.scripts import Scripts
+from pipeline.scripts import Call, Scripts
 from pipeline.settings import Settings
 from pipeline.tiles import EXPOSURE_FIELDS, unpack_exposure, unpack_tiles
 
@@ -187,20 +187,22 @@ class ModelsStage:
         wanted = [pane for pane in epoch.panes if full or pane in wanted_of]
         lacking = [pane for pane in epoch.panes if pane not in known.exposures]
         unknown = [pane for pane in lacking if not (full or pane in wanted_of)]
-        with self._database.pipeline(transaction=False) as pipeline:
-            for pane in wanted:
-                pipeline.hgetall(self.keys.tiles(epoch.id, pane))
-            for pane in unknown:
-                pipeline.hmget(self.keys.tiles(epoch.id, pane), EXPOSURE_FIELDS)
-            replies = pipeline.execute()
-        panes, exposures = {}, {}
-        for pane, reply in zip(wanted, replies[: len(wanted)], strict=True):
-            fields = {name.decode(): value for name, value in reply.items()}
-            tiles = unpack_tiles(fields, epoch.panes[pane].geometry)
+        keys, panes, exposures = self.keys, {}, {}
+        computed = self.scripts.run_all([
+            Call("read_tiles", {"tiles": keys.tiles(epoch.id, pane), "grids": keys.grids(epoch.id, pane)}, {})
+            for pane in wanted
+        ])
+        for pane, (grids, flat) in zip(wanted, computed, strict=True):
+            fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+            tiles = unpack_tiles(grids, fields, epoch.panes[pane].geometry)
             panes[pane], exposures[pane] = _Computed(tiles.model, int(fields["seq"])), tiles.exposure
-        for pane, reply in zip(unknown, replies[len(wanted) :], strict=True):
-            fields = dict(zip(EXPOSURE_FIELDS, reply, strict=True))
-            exposures[pane] = unpack_exposure(fields, epoch.panes[pane].geometry)
+        if unknown:
+            with self._database.pipeline(transaction=False) as pipeline:
+                for pane in unknown:
+                    pipeline.hmget(keys.tiles(epoch.id, pane), EXPOSURE_FIELDS)
+                for pane, reply in zip(unknown, pipeline.execute(), strict=True):
+                    fields = dict(zip(EXPOSURE_FIELDS, reply, strict=True))
+                    exposures[pane] = unpack_exposure(fields, epoch.panes[pane].geometry)
         return panes, exposures, bool(lacking)
 
     def _load(self, symbol: str, known: Known, panes: list[str]) -> None:

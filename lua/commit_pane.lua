@@ -5,6 +5,7 @@ meanwhile queue the next entry. A stale token changes nothing.
 
 KEYS[1] stream     dirty stream
 KEYS[2] tiles      what was computed
+KEYS[3] grids      every tile, a string of numbers
 ARGV[1] group
 ARGV[2] entry
 ARGV[3] symbol
@@ -16,13 +17,16 @@ ARGV[8] ts         oldest event behind it
 ARGV[9] origin     the entry of that event
 ARGV[10] fields    msgpack list: field, packed value, ... of what the caller computed and holds for changed
 ARGV[11] names     msgpack map: the keys of the epoch and its underlying
+ARGV[12] whole     every tile, where the caller does not know what is stored, or ''
+ARGV[13] patches   msgpack list: offset, bytes, ... of the tiles that changed, where it does
 
-Returns how many fields changed, -1 for a stale token, -2 for an epoch that is no longer active.
+Returns how many fields and patches changed, -1 for a stale token, -2 for an epoch that is no longer active.
 ]]
-local stream, tiles = KEYS[1], KEYS[2]
+local stream, tiles, grids = KEYS[1], KEYS[2], KEYS[3]
 local group, entry, symbol, epoch, pane = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local token, seq, ts, origin = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local fields, names = cmsgpack.unpack(ARGV[10]), cmsgpack.unpack(ARGV[11])
+local whole, patches = ARGV[12], cmsgpack.unpack(ARGV[13])
 
 -- @include mark
 -- @include mark_model
@@ -43,6 +47,16 @@ for i = 1, #fields, 2 do
   end
 end
 local changed = #sets / 2
+if whole ~= '' then
+  if redis.call('GET', grids) ~= whole then
+    redis.call('SET', grids, whole)
+    changed = changed + 1
+  end
+end
+for i = 1, #patches, 2 do
+  redis.call('SETRANGE', grids, patches[i], patches[i + 1])
+  changed = changed + 1
+end
 local first = redis.call('HEXISTS', tiles, 'version') == 0
 if changed > 0 or first then
   redis.call('HSET', tiles, 'seq', seq, unpack(sets))

@@ -13,7 +13,7 @@ from pipeline.epochs import Epoch
 from pipeline.errors import NotYet
 from pipeline.keys import Keys
 from pipeline.scripts import Scripts
-from pipeline.tiles import compute, pack_tiles
+from pipeline.tiles import compute, pack_grids, pack_tiles
 
 SNAPSHOT_TTL_S = 86_400
 _CHUNK = 100
@@ -43,9 +43,11 @@ def audit_epoch(scripts: Scripts, keys: Keys, epoch: Epoch) -> Audit:
         if not after.quiet or not before.claims == reading.claims == after.claims:
             continue
         values = pane_values(reading.values, after.spot, epoch.snapshot_ts, epoch.rate)
-        full = pack_tiles(compute(pane.geometry, values))
+        tiles = compute(pane.geometry, values)
         checked += 1
-        if any(after.tiles.get(field.encode()) != value for field, value in full.items()):
+        if pack_grids(tiles.model) != after.grids or any(
+            after.tiles.get(field.encode()) != value for field, value in pack_tiles(tiles).items()
+        ):
             drifted.append(name)
     return Audit(checked, tuple(drifted))
 
@@ -57,19 +59,21 @@ class _Stored:
     quiet: bool
     claims: int
     spot: bytes
+    grids: bytes
     tiles: dict[bytes, bytes]
 
 
 def _stored(scripts: Scripts, keys: Keys, epoch: Epoch, pane: str) -> _Stored:
-    quiet, claims, spot, flat = scripts.run(
+    quiet, claims, spot, grids, flat = scripts.run(
         "audit_pane",
         {
             "lease": keys.lease(epoch.id, pane), "dirty": keys.dirty(epoch.id, pane),
-            "tiles": keys.tiles(epoch.id, pane), "spot": keys.spot(epoch.symbol),
+            "tiles": keys.tiles(epoch.id, pane), "grids": keys.grids(epoch.id, pane),
+            "spot": keys.spot(epoch.symbol),
         },
         {},
     )
-    return _Stored(bool(quiet), claims, spot, dict(zip(flat[::2], flat[1::2], strict=True)))
+    return _Stored(bool(quiet), claims, spot, grids, dict(zip(flat[::2], flat[1::2], strict=True)))
 
 
 def store_snapshot(database: Database, scripts: Scripts, keys: Keys, epoch: Epoch, now_ms: int) -> int:

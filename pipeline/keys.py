@@ -131,6 +131,10 @@ class Keys:
     def tiles(self, epoch: str, pane: str) -> str:
         return self._of_epoch(epoch, f"tiles:{pane}")
 
+    def grids(self, epoch: str, pane: str) -> str:
+        """STRING: every tile of a pane, in one row of numbers."""
+        return self._of_epoch(epoch, f"grids:{pane}")
+
     # --- models ---
     def models_dirty(self, symbol: str) -> str:
         return self._of(symbol, f"massive:models:dirty:{symbol}")

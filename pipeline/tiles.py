@@ -1,8 +1,10 @@
-"""What was computed of a pane, as it is stored between calculate and models: packed arrays in one hash.
+"""What was computed of a pane, as it is stored between calculate and models: one string of tiles, one hash of the rest.
+
+The string holds int32 thousandths of a dollar, grid after grid ([3, S] or [3, S, W], see GRIDS): a commit patches what
+changed in it. The hash holds packed arrays:
 
 | field | holds |
 |---|---|
-| ``{strategy}:{side}`` | int32 thousandths of a dollar [3, S] or [3, S, W] |
 | ``gex:{side}``, ``gex_volume:{side}``, ``vanna:{side}``, ``charm:{side}`` | int64 dollars [S] |
 | ``v``, ``shares`` | float64 [S], [2, S]: total volatility; open interest times multiplier |
 | ``profile``, ``sums`` | int64 [2, 2, 61], [4, 2]: what the pane adds to the models of its underlying |
@@ -13,6 +15,7 @@
 Beside them the scripts keep ``seq``, ``version`` and ``claims``.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +29,9 @@ from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate,
 from pipeline.models.quotes import read_quotes
 from pipeline.models.strategies import SIDES, STRATEGIES
 
+GRIDS = tuple(f"{strategy}:{side}" for strategy in STRATEGIES for side in SIDES)
+_MERGE_CELLS = 8
+"""Changed tiles nearer than this are one patch: a command costs more than a few spare bytes."""
 _MILLS = np.dtype("<i4")
 _WHOLE = np.dtype("<i8")
 _REAL = np.dtype("<f8")
@@ -53,10 +59,30 @@ def compute(
     )
 
 
+def pack_grids(model: PaneModel) -> bytes:
+    """Every tile of a pane, as its string holds them."""
+    return b"".join(model.grids[name].astype(_MILLS, copy=False).tobytes() for name in GRIDS)
+
+
+def grid_patches(before: bytes, after: bytes) -> list[int | bytes]:
+    """What turns one string of tiles into another of the same size: offset, bytes, offset, bytes, ..."""
+    cells = np.flatnonzero(np.frombuffer(before, dtype=_MILLS) != np.frombuffer(after, dtype=_MILLS))
+    if not cells.size:
+        return []
+    size = _MILLS.itemsize
+    gaps = np.flatnonzero(np.diff(cells) > _MERGE_CELLS)
+    firsts = cells[np.concatenate(([0], gaps + 1))] * size
+    ends = (cells[np.concatenate((gaps, [cells.size - 1]))] + 1) * size
+    patches: list[int | bytes] = []
+    for first, end in zip(firsts.tolist(), ends.tolist(), strict=True):
+        patches += (first, after[first:end])
+    return patches
+
+
 def pack_tiles(tiles: Tiles) -> dict[str, bytes]:
-    """The fields of a pane's tiles, in a fixed order."""
+    """The fields of a pane's hash, in a fixed order."""
     model, held = tiles.model, tiles.exposure
-    fields = {key: grid.astype(_MILLS, copy=False).tobytes() for key, grid in model.grids.items()}
+    fields = {}
     for name, array in (("gex", model.gex), ("gex_volume", held.gex[VOLUME]), ("vanna", held.vanna),
                         ("charm", held.charm)):
         for row, side in enumerate(SIDES):
@@ -101,15 +127,17 @@ def unpack_exposure(fields: Mapping[str, bytes], geometry: PaneGeometry) -> Pane
     )
 
 
-def unpack_tiles(fields: Mapping[str, bytes], geometry: PaneGeometry) -> Tiles:
-    """The inverse of pack_tiles. Raises KeyError or ValueError where the fields are not of this pane."""
+def unpack_tiles(grids: bytes, fields: Mapping[str, bytes], geometry: PaneGeometry) -> Tiles:
+    """The inverse of pack_grids and pack_tiles. Raises KeyError or ValueError where they are not of this pane."""
     strikes, widths = geometry.strikes.size, geometry.widths.size
-    grids = {}
-    for strategy in STRATEGIES:
-        shape = (3, strikes) if strategy == "single" else (3, strikes, widths)
-        for side in SIDES:
-            key = f"{strategy}:{side}"
-            grids[key] = np.frombuffer(fields[key], dtype=_MILLS).reshape(shape)
+    cells, first, found = np.frombuffer(grids, dtype=_MILLS), 0, {}
+    for name in GRIDS:
+        shape = (3, strikes) if name.startswith("single:") else (3, strikes, widths)
+        end = first + math.prod(shape)
+        found[name] = cells[first:end].reshape(shape)
+        first = end
+    if first != cells.size:
+        raise ValueError(f"{geometry.pane}: {cells.size} tiles where there are {first}")
     exposure = unpack_exposure(fields, geometry)
     head: dict[str, Any] = orjson.loads(fields["head"])
-    return Tiles(PaneModel(grids, exposure.gex[OI], head), exposure)
+    return Tiles(PaneModel(found, exposure.gex[OI], head), exposure)

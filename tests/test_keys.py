@@ -35,6 +35,7 @@ SPELLED: dict[str, Callable[[Keys], str]] = {
     f"epoch:{EPOCH}:dirty:{PANE}": lambda keys: keys.dirty(EPOCH, PANE),
     f"epoch:{EPOCH}:lease:{PANE}": lambda keys: keys.lease(EPOCH, PANE),
     f"epoch:{EPOCH}:tiles:{PANE}": lambda keys: keys.tiles(EPOCH, PANE),
+    f"epoch:{EPOCH}:grids:{PANE}": lambda keys: keys.grids(EPOCH, PANE),
     f"epoch:{EPOCH}:staged": lambda keys: keys.staged(EPOCH),
     "epoch:retiring": lambda keys: keys.epoch_retiring("SPX"),
     "epoch:dirty": lambda keys: keys.epoch_dirty("SPX"),

@@ -1,8 +1,9 @@
 """dirty: time and bytes of a recompute with 0.1 %, 1 % and 10 % of the contracts dirty, beside one of all.
 
-30,000 contracts in sixty panes. Between two recomputes the contracts that move are drawn as quotes are (near the money
-and the front first) and each moves by a tick; then `calculate` and `models` do all there is, in this process, and what
-they send to Redis is counted. What comes before them (hydration) is not in it: `hydrate` measures that.
+30,000 contracts in sixty panes. Between two recomputes contracts move by a tick each: those that are quoted most, which
+are near the money and in the front expirations; ``1pct_scattered`` draws as many by how often they are quoted instead,
+so that nearly every pane has a few. Then `calculate` and `models` do all there is, in this process, and the values they
+write are counted in bytes. What comes before them (hydration) is not in it: `hydrate` measures that.
 """
 
 import time
@@ -10,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from walrus import Database
 
 from consumers.calculate import CalculateStage
@@ -23,7 +25,7 @@ from pipeline.bench.near_chain import SYMBOL, Listed
 from pipeline.scripts import Argument, Scripts
 from pipeline.stage import Engine
 
-PARTS = {"0": 0.0, "0.1pct": 0.001, "1pct": 0.01, "10pct": 0.1, "all": 1.0}
+PARTS = {"0": 0.0, "0.1pct": 0.001, "1pct": 0.01, "1pct_scattered": 0.01, "10pct": 0.1, "all": 1.0}
 
 
 class CountingScripts(Scripts):
@@ -36,7 +38,9 @@ class CountingScripts(Scripts):
     def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
         if name == "commit_pane":
             fields: Any = arguments["fields"]
-            self.bytes += sum(map(len, fields))
+            patches: Any = arguments["patches"]
+            whole: Any = arguments["whole"]
+            self.bytes += sum(map(len, fields)) + sum(map(len, patches[1::2])) + len(whole)
         elif name == "publish":
             documents: Any = arguments["documents"]
             for document in documents:
@@ -57,13 +61,14 @@ def run(bench: Bench) -> Result:
     rng = np.random.default_rng(6)
     times: dict[str, list[float]] = {part: [] for part in PARTS}
     sizes: dict[str, list[float]] = {part: [] for part in PARTS}
-    raised = np.zeros(len(chain.listed), dtype=np.bool_)
+    away = np.zeros(len(chain.listed), dtype=np.int64)
     number = 0
     for repeat in range(bench.repeats):
         bench.say(f"dirty: round {repeat + 1} of {bench.repeats}")
         for part, share in PARTS.items():
             number += 1
-            _move(market, hydrate, chain.listed, _drawn(rng, chain.listed, share), raised, number)
+            chosen = _chosen(rng, chain.listed, share, part.endswith("scattered"))
+            _move(market, hydrate, chain.listed, chosen, away, number, rng)
             before, started = scripts.bytes, time.perf_counter()
             _work(others)
             times[part].append(time.perf_counter() - started)
@@ -77,25 +82,26 @@ def run(bench: Bench) -> Result:
     )
 
 
-def _drawn(rng: np.random.Generator, listed: Sequence[Listed], share: float) -> Sequence[int]:
+def _chosen(rng: np.random.Generator, listed: Sequence[Listed], share: float, scattered: bool) -> list[int]:
     count = round(len(listed) * share)
-    if count == len(listed):
-        return range(count)
-    weight = np.array([one.weight * max(one.volume, 1) for one in listed])
-    found: list[int] = rng.choice(len(listed), count, replace=False, p=weight / weight.sum()).tolist()
-    return found
+    weight = np.array([one.weight for one in listed])
+    if scattered:
+        drawn: list[int] = rng.choice(len(listed), count, replace=False, p=weight / weight.sum()).tolist()
+        return drawn
+    most: list[int] = np.argsort(-weight, kind="stable")[:count].tolist()
+    return most
 
 
 def _move(
-    market: Market, hydrate: Engine, listed: Sequence[Listed], places: Sequence[int], raised: np.ndarray[Any, Any],
-    number: int,
+    market: Market, hydrate: Engine, listed: Sequence[Listed], places: Sequence[int], away: NDArray[np.int64],
+    number: int, rng: np.random.Generator,
 ) -> None:
-    """Each of these contracts a tick up or back, applied to the epoch."""
+    """Each of these contracts by some ticks (``away`` from where it was listed), applied to the epoch."""
+    away[places] = (away[places] + rng.integers(1, 20, len(places))) % 20
     for first in range(0, len(places), 500):
         quotes = []
         for at in places[first : first + 500]:
-            raised[at] ^= True
-            by = 0.05 if raised[at] else 0.0
+            by = 0.05 * int(away[at])
             quotes.append((listed[at].ticker, round(listed[at].bid + by, 2), round(listed[at].ask + by, 2)))
         market.database.xadd(market.stream("ws"), {"ts": 1, "payload": frame(quotes, number)})
     while hydrate.step():

@@ -543,9 +543,9 @@ def test_g6_a_settled_world_has_not_drifted_after_random_ticks(office: Office, s
 
 
 def test_a_tile_that_was_tampered_with_is_counted_and_said(office: Office) -> None:
-    tiles = office.keys.tiles(office.epoch(), PANE)
-    stored = office.database.hget(tiles, "single:call")
-    office.database.hset(tiles, "single:call", bytes([stored[0] ^ 1]) + stored[1:])
+    grids = office.keys.grids(office.epoch(), PANE)
+    stored = office.database.get(grids)
+    office.database.set(grids, bytes([stored[0] ^ 1]) + stored[1:])
     with capture_logs() as lines:
         office.keeper.audit()
     assert office.counted("drift") == 1
