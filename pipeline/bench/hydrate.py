@@ -143,6 +143,6 @@ def _resp(key: str, number: int) -> bytes:
 
 
 BENCHMARK = Benchmark(
-    "hydrate", "events drained from a prefilled massive:ws:stream by one consumer", "pipelined HSET of three fields",
+    "hydrate", "events drained from a prefilled stream of frames by one consumer", "pipelined HSET of three fields",
     {"events_vs_hset": Goal(at_least=0.5), "updates_vs_hset": Goal(at_least=0.25)}, run,
 )

@@ -220,7 +220,7 @@ def _result(
 
 BENCHMARK = Benchmark(
     "tick",
-    "latency from the receipt of a quote to its diff on massive:model:stream; figures by events/s and contracts",
+    "latency from the receipt of a quote to its diff on the model stream; figures by events/s and contracts",
     "bare XADD, XREADGROUP and XACK over as many streams (4), the same frames at the same rate",
     {
         "p50_5000": Goal(at_most=4.0), "p99_5000": Goal(at_most=8.0), "p99_20000": Goal(at_most=12.0),
