@@ -1,6 +1,7 @@
 """The report: one HTML file with tables and charts, which needs no network and no script."""
 
 import html
+import math
 import re
 from collections.abc import Mapping, Sequence
 
@@ -47,6 +48,7 @@ svg {{ width: 100%; height: auto; }}
 </style>
 <h1>marketswarm bench</h1>
 {environment}
+{summary}
 {sections}
 </html>
 """
@@ -55,7 +57,8 @@ svg {{ width: 100%; height: auto; }}
 def report_page(measured: Sequence[Measured]) -> str:
     """The whole file. ``measured`` holds at least one, all of the same machine."""
     return _PAGE.format(
-        environment=_environment(measured[0].environment), sections="\n".join(_section(one) for one in measured)
+        environment=_environment(measured[0].environment), summary=_summary(measured),
+        sections="\n".join(_section(one) for one in measured),
     )
 
 
@@ -107,15 +110,39 @@ def _charts(figures: Mapping[str, Sample]) -> list[str]:
     ]
 
 
+def _summary(measured: Sequence[Measured]) -> str:
+    """How far each ratio is from its goal, as one chart: beyond 1 it is met."""
+    reached = {
+        f"{one.benchmark.name} {key}": share
+        for one in measured
+        for key, goal in one.benchmark.goals.items()
+        if key in one.result.ratios and (share := _share_of_goal(goal, one.result.ratios[key])) is not None
+    }
+    if not reached:
+        return ""
+    caption = "part of its goal that each ratio reaches; it is met from 1 on"
+    return f"<figure><figcaption>{caption}</figcaption>{_chart(reached)}</figure>"
+
+
+def _share_of_goal(goal: Goal, sample: Sample) -> Sample | None:
+    """Above 1 beyond the goal, whichever way it points; None where there is no such part, as of a goal of 0."""
+    if goal.at_least is not None:
+        return Sample(tuple(value / goal.at_least for value in sample.values)) if goal.at_least else None
+    bound = goal.at_most or 0.0
+    return Sample(tuple(bound / value for value in sample.values)) if bound and min(sample.values) > 0.0 else None
+
+
 def _chart(figures: Mapping[str, Sample]) -> str:
     """Bars of the medians, a whisker from the least to the greatest."""
-    medians = [sample.median for sample in figures.values()]
-    logarithmic = min(medians) > 0.0 and max(medians) / min(medians) > _MANY
+    least, greatest = min(sample.min for sample in figures.values()), max(sample.max for sample in figures.values())
     chart = pygal.HorizontalBar(
-        style=_STYLE, js=[], show_legend=False,
-        width=_WIDTH_PX, height=_FRAME_PX + _ROW_PX * len(figures), logarithmic=logarithmic, margin=10,
-        formatter=number, value_formatter=number, explicit_size=False, disable_xml_declaration=True,
+        style=_STYLE, js=[], show_legend=False, truncate_label=-1, margin=10, margin_right=40, explicit_size=False,
+        width=_WIDTH_PX, height=_FRAME_PX + _ROW_PX * len(figures), formatter=number, disable_xml_declaration=True,
     )
+    if least > 0.0 and greatest / least > _MANY:
+        decades = [10.0**n for n in range(math.floor(math.log10(least)), math.ceil(math.log10(greatest)) + 1)]
+        chart.logarithmic, chart.zero, chart.range = True, decades[0], (decades[0], decades[-1])
+        chart.y_labels = [{"value": decade, "label": number(decade)} for decade in decades]
     bars = list(figures.items())[::-1]  # the first on top
     chart.x_labels = [f"{name}  {number(sample.median)}" for name, sample in bars]
     chart.add("", [
