@@ -30,4 +30,4 @@ def test_it_says_figures_ratios_goals_and_where_they_were_taken(page: str) -> No
     for words in ("ours &lt;b&gt;", "what is &lt;measured&gt;", "a &amp; b", "≥ 1", ">met<", ">missed<", "a cpu"):
         assert words in page
     assert "<measured>" not in page
-    assert page.count("<svg") == 2, "a chart a unit"
+    assert page.count("<svg") == 3, "the goals, and a chart a unit"
