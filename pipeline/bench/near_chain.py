@@ -91,17 +91,20 @@ def near_ticks(listed: Sequence[Listed], quotes: int, seed: int = 5) -> Iterator
         yield tick
 
 
-def announce(database: Database, settings: Settings, listed: Sequence[Listed], spot: float) -> None:
+def announce(
+    database: Database, settings: Settings, listed: Sequence[Listed], spot: float, ts: int = AS_OF_MS,
+    force: bool = False,
+) -> None:
     """The chain as the chain stage hands it on: its rows by expiration, and the entry that names them."""
     keys = Keys(settings.layout, settings.namespace)
     by_day: dict[str, list[dict[str, Any]]] = {}
     for one in listed:
         by_day.setdefault(one.pane.partition(":")[0], []).append(_row(one))
     for day, rows in by_day.items():
-        database.set(keys.chain_snapshot(SYMBOL, day, AS_OF_MS), orjson.dumps(rows), ex=_SNAPSHOT_S)
+        database.set(keys.chain_snapshot(SYMBOL, day, ts), orjson.dumps(rows), ex=_SNAPSHOT_S)
     database.xadd(keys.stream("chain", SYMBOL), {
-        "symbol": SYMBOL, "ts": AS_OF_MS, "expirations": orjson.dumps(sorted(by_day)), "contracts": len(listed),
-        "latency_ms": 1, "force": 0, "reason": "manual", "spot": spot, "spot_ts": AS_OF_MS,
+        "symbol": SYMBOL, "ts": ts, "expirations": orjson.dumps(sorted(by_day)), "contracts": len(listed),
+        "latency_ms": 1, "force": int(force), "reason": "manual", "spot": spot, "spot_ts": ts,
     })
 
 
