@@ -48,11 +48,13 @@ def wide() -> Chain:
 
 @dataclass(frozen=True, slots=True)
 class Drained:
-    """How much in how long, and the part of it in which the server's main thread worked."""
+    """How much in how long, and the part of it in which the server's main thread worked. ``updates``: what was left
+    for the server to do, of events that each call had merged to the newest of every contract."""
 
     units: int
     seconds: float
     busy: float
+    updates: int = 0
 
     @property
     def per_s(self) -> float:
@@ -71,8 +73,7 @@ def _begin(market: Market) -> None:
 def hydrate(bench: Bench, market: Market, consumers: int) -> Drained:
     """Events drained by so many consumers. Raises BenchError unless every event was counted."""
     frames = market.tape.frames(max(50, int(bench.seconds * _FRAMES_A_SECOND)), PER_FRAME, _FRAME_EVERY_MS)
-    stream, counters = market.stream("ws"), market.keys.analytics("hydrate", SYMBOL)
-    before = int(market.database.hget(counters, "events") or 0)
+    stream, before = market.stream("ws"), _counted(market)
     with _workers(bench, market, "hydrate", consumers) as running:
         with _held(market.database, stream, "hydrate"):
             pipe = market.database.pipeline(transaction=False)
@@ -84,11 +85,17 @@ def hydrate(bench: Bench, market: Market, consumers: int) -> Drained:
             began, busy_s = time.perf_counter(), _busy_s(market.database)
         _await(market, running, "hydrate")
         took_s, busy_s = time.perf_counter() - began, _busy_s(market.database) - busy_s
-    events = int(market.database.hget(counters, "events") or 0) - before
+    events, updates = (now - then for now, then in zip(_counted(market), before, strict=True))
     if events != len(frames) * PER_FRAME:
-        raise BenchError(f"{events} of {len(frames) * PER_FRAME} events were applied")
+        raise BenchError(f"{events} of {len(frames) * PER_FRAME} events were counted")
     market.database.xtrim(stream, maxlen=1, approximate=False)
-    return Drained(events, took_s, busy_s / took_s)
+    return Drained(events, took_s, busy_s / took_s, updates)
+
+
+def _counted(market: Market) -> tuple[int, int]:
+    """Events so far, and updates."""
+    counts = market.database.hgetall(market.keys.analytics("hydrate", SYMBOL))
+    return int(counts.get(b"events", 0)), sum(int(counts.get(name, 0)) for name in (b"applied", b"stale"))
 
 
 def calculate(bench: Bench, market: Market, consumers: int) -> Drained:
@@ -163,7 +170,8 @@ def measured(
             drained.setdefault(f"hydrate_{number}", []).append(hydrate(bench, market, number))
         market = open_market(bench, wide())
         _begin(market)
-        drained.setdefault("hydrate_1_10x", []).append(hydrate(bench, market, 1))
+        for number in dict.fromkeys((1, consumers[-1])):
+            drained.setdefault(f"hydrate_{number}_10x", []).append(hydrate(bench, market, number))
         for number in consumers:
             drained.setdefault(f"calculate_{number}", []).append(calculate(bench, market, number))
     return _result(drained, consumers[-1])
@@ -174,17 +182,24 @@ def _result(drained: Mapping[str, list[Drained]], most: int) -> Result:
     for name, pieces in drained.items():
         figures[name] = Sample(tuple(piece.per_s for piece in pieces), "panes/s" if "calculate" in name else "events/s")
         busy[f"{name}_redis_busy"] = Sample(tuple(piece.busy for piece in pieces), "of 1")
+    updates = {
+        f"{name}_updates": Sample(tuple(piece.updates / piece.seconds for piece in drained[name]), "updates/s")
+        for name in ("hydrate_1", "hydrate_1_10x")
+    }
     ratios = {
         "redis_busy": Sample(busy[f"hydrate_{most}_redis_busy"].values),
+        "redis_busy_10x_contracts": Sample(busy[f"hydrate_{most}_10x_redis_busy"].values),
         "cost_10x_contracts": ratio(figures["hydrate_1"], figures["hydrate_1_10x"]),
+        "cost_10x_contracts_an_update": ratio(updates["hydrate_1_updates"], updates["hydrate_1_10x_updates"]),
         f"hydrate_{most}": ratio(figures[f"hydrate_{most}"], figures["hydrate_1"]),
         f"calculate_{most}": ratio(figures[f"calculate_{most}"], figures["calculate_1"]),
     }
     pairs = {
         f"hydrate_{most}": (f"hydrate_{most}", "hydrate_1"), f"calculate_{most}": (f"calculate_{most}", "calculate_1"),
     }
-    return Result("scale", {**figures, **busy}, ratios, pairs, (
+    return Result("scale", {**figures, **updates, **busy}, ratios, pairs, (
         "cost_10x_contracts: wall time an event with ten times the contracts over that with a tenth, one consumer each",
+        "an update is what is left of a contract's events in a call: over more contracts fewer are merged",
     ))
 
 

@@ -27,16 +27,17 @@ WORK = (("ws", "hydrate"), ("spot", "hydrate"), ("dirty", "calculate"), ("diff",
 
 @dataclass(slots=True)
 class Workers:
-    """Running processes, by name: ``hydrate-1``."""
+    """Running processes, by name: ``hydrate-1``; each has a log of that name in ``folder``."""
 
-    log: Path
+    folder: Path
     processes: "dict[str, subprocess.Popen[bytes]]" = field(default_factory=dict)
 
     def check(self) -> None:
         """Raises BenchError where one has died."""
         for name, process in self.processes.items():
             if process.poll() is not None:
-                lines = self.log.read_text(errors="replace").strip().splitlines() or ["it said nothing"]
+                log = (self.folder / f"{name}.log").read_text(errors="replace")
+                lines = log.strip().splitlines() or ["it said nothing"]
                 raise BenchError(f"{name} ended with status {process.returncode}: {lines[-1][:200]}")
 
 
@@ -44,27 +45,31 @@ class Workers:
 def workers(bench: Bench, settings: Settings, scale: Mapping[str, int], **variables: str) -> Iterator[Workers]:
     """So many processes of each stage, ready when this begins and gone when it ends. ``variables`` are settings."""
     keys, database = Keys(settings.layout, settings.namespace), bench.database()
-    running = Workers(bench.folder / "workers.log")
+    running = Workers(bench.folder)
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PORT"},
         "REDIS_URL": bench.redis_url, "MASSIVE_DATA_DIR": str(bench.folder), "MASSIVE_LOG": "",
         "MASSIVE_SYMBOLS": ",".join(settings.symbols), "MASSIVE_SCOPE": settings.scope, tether.VARIABLE: "0",
         **variables,
     }
-    with running.log.open("ab") as log:
-        try:
-            for stage, number in scale.items():
-                for one in range(number):
-                    # Its standard input is its tether: should this process die, the worker ends as well.
-                    running.processes[f"{stage}-{one + 1}"] = subprocess.Popen(
-                        [sys.executable, "-m", "pipeline.cli", "worker", stage], stdin=subprocess.PIPE, stdout=log,
-                        stderr=log, env=environment,
-                    )
-            _await_ready(database, keys, running)
-            yield running
-        finally:
-            _end(running)
-            database.connection_pool.disconnect()
+    try:
+        for stage, number in scale.items():
+            for one in range(1, number + 1):
+                running.processes[f"{stage}-{one}"] = _start(stage, bench.folder / f"{stage}-{one}.log", environment)
+        _await_ready(database, keys, running)
+        yield running
+    finally:
+        _end(running)
+        database.connection_pool.disconnect()
+
+
+def _start(stage: str, log: Path, environment: Mapping[str, str]) -> "subprocess.Popen[bytes]":
+    """Its standard input is its tether: should this process die, the worker ends as well."""
+    with log.open("wb") as written:
+        return subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", "worker", stage], stdin=subprocess.PIPE, stdout=written,
+            stderr=written, env=environment,
+        )
 
 
 def _await_ready(database: Database, keys: Keys, running: Workers) -> None:
