@@ -78,7 +78,11 @@ class HydrateStage:
     def _commit_frames(self, entries: Sequence[Entry], consumer: str) -> None:
         """In calls of bounded size. While Redis runs the one, the next is made."""
         frames = self._read_frames(entries)
-        under_way: Future[None] | None = None
+        first = self._batch(frames)
+        if not frames:  # as nearly always
+            self._commit_batch(*first, consumer)
+            return
+        under_way: Future[None] | None = self._sender.submit(self._commit_batch, *first, consumer)
         while frames or under_way:
             ready = self._batch(frames) if frames else None
             try:

@@ -20,7 +20,7 @@ from pipeline.epochs import Epochs
 from pipeline.errors import Poison
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
-from pipeline.models.documents import HEADER_BYTES, heatmap_arrays
+from pipeline.models.documents import HEADER_BYTES, heatmap_cells
 from pipeline.models.exposure import PaneExposure
 from pipeline.models.pane import PaneModel
 from pipeline.publication import (
@@ -211,8 +211,8 @@ class ModelsStage:
         Raises MissingDocument where one is not stored.
         """
         for view in VIEWS:  # what a view shows is what the heatmap shows: they are always published together
-            known.editions[view].arrays, known.editions[view].heads = (
-                known.editions[HEATMAP].arrays, known.editions[HEATMAP].heads
+            known.editions[view].cells, known.editions[view].heads = (
+                known.editions[HEATMAP].cells, known.editions[HEATMAP].heads
             )
         wanted: list[tuple[str, str, int, int]] = []  # model, block or '' for the header, offset, length
         for model, edition in known.editions.items():
@@ -225,10 +225,9 @@ class ModelsStage:
                 wanted.append((model, "", 0, 1 + HEADER_BYTES))
             if model in VIEWS:
                 continue
-            names = {name for name, _ in edition.arrays}
             for name, block in layout.blocks.items():
-                needs_arrays = model != HEATMAP or name in panes
-                if needs_arrays and name not in names:
+                needs_cells = model != HEATMAP or name in panes
+                if needs_cells and name not in edition.cells:
                     wanted.append((model, name, block.offset, block.length))
                 elif block.head is not None and name not in edition.heads:
                     start, size = block.head
@@ -251,16 +250,17 @@ class ModelsStage:
             if block.head is not None:
                 edition.heads[name] = layout.read_head(text, name)
             if length == block.length:
-                edition.arrays.update(layout.read_arrays(text, name))
+                edition.cells[name] = layout.read_cells(text, name)
     def _prepare(self, symbol: str, token: str, made: Sequence[Publication]) -> list[dict[str, object]]:
         """The documents as publish.lua takes them. What is large is written beside the published ones beforehand, in
         pieces, so that no single command takes long."""
         packed = []
         for publication in made:
             model, payload = publication.model, publication.payload
-            fresh = self.keys.model_fresh(model, symbol, token)
+            small = publication.document is payload and len(payload) <= INLINE_BYTES
+            fresh = "" if small else self.keys.model_fresh(model, symbol, token)
             payload_key = self.keys.model_payload(model, symbol, token) if len(payload) > INLINE_BYTES else ""
-            if publication.kind == "full":
+            if publication.kind == "full" and fresh:
                 self._write_pieces(fresh, publication.document, FRESH_TTL_S)
             if payload_key:
                 kept_s = int(self._settings.model_retention_s) + PAYLOAD_SPARE_S
@@ -307,16 +307,13 @@ class _Computed:
 
 def _parts(known: Known, panes: Mapping[str, _Computed], full: bool) -> list[list[str]]:
     """The panes in groups, each of which changes no more than one call should bring."""
-    layout, published = known.layouts.of[HEATMAP], known.editions[HEATMAP].arrays
+    layout, published = known.layouts.of[HEATMAP], known.editions[HEATMAP].cells
     if full or sum(layout.block(pane)[1] for pane in panes) <= PART_BYTES:
         return [list(panes)]
     parts: list[list[str]] = [[]]
     size = 0
     for pane, computed in panes.items():
-        cells = sum(
-            int(np.count_nonzero(array != published[key]))
-            for key, array in heatmap_arrays(pane, computed.model.grids).items()
-        )
+        cells = int(np.count_nonzero(heatmap_cells(computed.model.grids) != published[pane]))
         size += cells * CELL_BYTES + PANE_BYTES
         if parts[-1] and size > PART_BYTES:
             parts.append([])

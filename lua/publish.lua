@@ -17,8 +17,9 @@ ARGV[7] origin     the entry of that event
 ARGV[8] now_ms     wall time, for the age of models alone
 ARGV[9] ttl_s      how long a document stays when nobody publishes
 ARGV[10] seq       JSON: the commit each pane was computed at
-ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready), kind, base, version, length,
-                   announced, payload, payload_key (where a large one lies ready, or ''), patches {offset, bytes, ...}}
+ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready, or '': its payload is the document),
+                   kind, base, version, length, announced, payload, payload_key (where a large one lies ready, or ''),
+                   patches {offset, bytes, ...}}
 ARGV[12] names     msgpack map: the keys of the epoch and its underlying
 ARGV[13] minute    Dealer Gravity's open minute, JSON
 ARGV[14] final     the minute it closes, JSON, or ''
@@ -40,11 +41,13 @@ local holder = redis.call('GET', names.models_lease)
 if holder ~= token then return (holder and holder == next_token) and 1 or 0 end -- 1: this part was sent again
 for _, document in ipairs(documents) do
   local at = document.kind == 'full' and document.fresh or document.key
-  if redis.call('STRLEN', at) ~= document.length then return -1 end
+  if at ~= '' and redis.call('STRLEN', at) ~= document.length then return -1 end
 end
 
 for _, document in ipairs(documents) do
-  if document.kind == 'full' then
+  if document.kind == 'full' and document.fresh == '' then
+    redis.call('SET', document.key, document.payload)
+  elseif document.kind == 'full' then
     redis.call('RENAME', document.fresh, document.key) -- written beforehand in pieces: a model is many megabytes
   else
     for i = 1, #document.patches, 2 do

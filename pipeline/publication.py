@@ -12,18 +12,16 @@ from pipeline.epochs import Epoch
 from pipeline.models.documents import (
     NET,
     Layout,
-    gex_net_arrays,
     gex_net_layout,
-    gex_side_arrays,
     gex_side_layout,
     header,
-    heatmap_arrays,
+    heatmap_cells,
     heatmap_layout,
 )
 from pipeline.models.exposure import OI, PaneExposure, moves
 from pipeline.models.gex import net_by_strike, summary, union_of_strikes
 from pipeline.models.gravity import Minute
-from pipeline.models.layout import Block, Diff
+from pipeline.models.layout import Diff
 from pipeline.models.levels import find_flip
 from pipeline.models.mode import LabelState, Mode, market_mode, next_label, weighed_ratio
 from pipeline.models.pane import PaneModel
@@ -43,6 +41,7 @@ HEATMAP = "heatmap"
 VIEWS = {f"{HEATMAP}_{strategy}": strategy for strategy in STRATEGIES}
 """The orthogonal views: the heatmap of one strategy. Stored, but not announced: the heatmap's diffs say it all."""
 _SIDES = {"gex_calls": "call", "gex_puts": "put"}
+"""In the order of the rows of a pane's arrays."""
 LAID_OUT = (HEATMAP, *VIEWS, *_SIDES, "gex")
 """Documents with a layout: published once whole, then by diffs that patch them in place."""
 FACTS = ("market_mode", "liquidity_intent", "dealer_gravity")
@@ -54,9 +53,6 @@ STALE_AFTER_MS = 5 * MINUTE_MS
 """Quotes so much older than spot are stale: the feed of the one goes on, that of the other does not."""
 _LABEL_MINUTES = 15
 """Minutes of spot that the label of Market Mode looks back on."""
-
-ArrayKey = tuple[str, str]
-Integers = NDArray[np.integer[Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,27 +133,22 @@ class Layouts:
             "gex": gex_net_layout(epoch.symbol, epoch.id, self.strikes),
         }
         self.cells_of: dict[str, dict[str, tuple[int, int]]] = {
-            view: {block.name: _span(block, strategy) for block in self.of[HEATMAP].blocks.values()}
+            view: {block.name: block.span(strategy) for block in self.of[HEATMAP].blocks.values()}
             for view, strategy in VIEWS.items()
         }
         """Which cells of a heatmap's blocks a view shows."""
 
 
-def _span(block: Block, strategy: str) -> tuple[int, int]:
-    arrays = [array for array in block.arrays if array.name.startswith(f"{strategy}:")]
-    return arrays[0].first, arrays[-1].first + arrays[-1].size
-
-
 @dataclass(slots=True)
 class Edition:
-    """One document as it was last published: its version, header, and the arrays and heads known of it.
+    """One document as it was last published: its version, header, and the cells and heads known of it, by block.
 
     Documents of facts keep everything but the version in ``header``.
     """
 
     version: int = 0
     header: dict[str, Any] = field(default_factory=dict)
-    arrays: dict[ArrayKey, Integers] = field(default_factory=dict)
+    cells: dict[str, NDArray[Any]] = field(default_factory=dict)
     heads: dict[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
@@ -196,14 +187,14 @@ def next_editions(
     """The documents that change with ``panes`` (those computed anew) and ``facts``.
 
     ``exposures`` are of every pane; with ``reread`` any of them may differ from what was published, else only those of
-    ``panes``. ``known`` holds every head, every GEX array, and the heatmap arrays of ``panes``; with ``full`` only its
-    versions count, and ``panes`` is every pane of the epoch. A document with nothing new is left out: no input change,
-    no diff. ``minute`` is the open minute of Dealer Gravity, as it was returned last.
+    ``panes``. ``known`` holds every head, every GEX number, and the heatmap's cells of ``panes``; with ``full`` only
+    its versions count, and ``panes`` is every pane of the epoch. A document with nothing new is left out: no input
+    change, no diff. ``minute`` is the open minute of Dealer Gravity, as it was returned last.
     """
     models = symbol_models(exposures.values(), float("nan") if facts.spot is None else facts.spot, facts.as_of_ms,
                            facts.stale)
-    arrays, heads = _heatmap(panes, known[HEATMAP])
-    gex_arrays, gex_heads = _gex(layouts, exposures, heads, models, facts)
+    cells, heads = _heatmap(panes, known[HEATMAP])
+    gex_cells, gex_heads = _gex(layouts, exposures, heads, models, facts)
     coverage = _coverage(heads.values())
     touched = set(layouts.epoch.panes) if reread or full else set(panes)
     made: list[Publication] = []
@@ -211,12 +202,12 @@ def next_editions(
     for model in LAID_OUT:
         layout = layouts.of[model]
         edition = Edition(
-            known[model].version + 1, {}, arrays if model in (HEATMAP, *VIEWS) else gex_arrays[model],
+            known[model].version + 1, {}, cells if model in (HEATMAP, *VIEWS) else gex_cells[model],
             heads if model in (HEATMAP, *VIEWS) else gex_heads.get(model, {}),
         )
         edition.header = facts.header(layout.schema, layout.symbol, layout.epoch, edition.version, coverage)
         if full:
-            made.append(_full(layout, model, edition))
+            made.append(_full(layout, model, edition, layouts.cells_of.get(model)))
             continue
         if model in VIEWS:
             if changes is not None:
@@ -258,25 +249,23 @@ def _next_minute(minute: bytes, models: SymbolModels, facts: Facts) -> tuple[byt
 
 def _heatmap(
     panes: Mapping[str, PaneModel], known: Edition
-) -> tuple[dict[ArrayKey, Integers], dict[str, Mapping[str, Any]]]:
-    arrays, heads = dict(known.arrays), dict(known.heads)
+) -> tuple[dict[str, NDArray[Any]], dict[str, Mapping[str, Any]]]:
+    cells, heads = dict(known.cells), dict(known.heads)
     for pane, model in panes.items():
-        arrays.update(heatmap_arrays(pane, model.grids))
-        heads[pane] = model.head
-    return arrays, heads
+        cells[pane], heads[pane] = heatmap_cells(model.grids), model.head
+    return cells, heads
 
 
 def _gex(
     layouts: Layouts, exposures: Mapping[str, PaneExposure], heads: Mapping[str, Mapping[str, Any]],
     models: SymbolModels, facts: Facts,
-) -> tuple[dict[str, dict[ArrayKey, Integers]], dict[str, dict[str, Mapping[str, Any]]]]:
-    arrays: dict[str, dict[ArrayKey, Integers]] = {model: {} for model in (*_SIDES, "gex")}
+) -> tuple[dict[str, dict[str, NDArray[Any]]], dict[str, dict[str, Mapping[str, Any]]]]:
     held = [(pane, exposures[pane]) for pane in layouts.epoch.panes]
-    for model, side in _SIDES.items():
-        for pane, exposure in held:
-            arrays[model].update(gex_side_arrays(pane, exposure.gex[OI], side))
+    cells: dict[str, dict[str, NDArray[Any]]] = {
+        model: {pane: exposure.gex[OI][row] for pane, exposure in held} for row, model in enumerate(_SIDES)
+    }
     net = net_by_strike(layouts.strikes, [(exposure.strikes, exposure.gex[OI]) for _, exposure in held])
-    arrays["gex"] = dict(gex_net_arrays(net))
+    cells["gex"] = {NET: net}
     head = {
         **summary([(int(heads[pane]["dte"]), exposure.gex[OI]) for pane, exposure in held]),
         "books": books_record(models, facts.oi_date),
@@ -285,7 +274,7 @@ def _gex(
         "levels": levels_record(models.levels),
         "profile": profiles_record(models.profiles),
     }
-    return arrays, {"gex": {NET: head}}
+    return cells, {"gex": {NET: head}}
 
 
 def _facts(models: SymbolModels, facts: Facts) -> dict[str, dict[str, object]]:
@@ -326,18 +315,24 @@ def _mode_at(models: SymbolModels, spot: float) -> Mode:
     return market_mode(flip, weighed_ratio(axis, net, gross, move / spot), spot, move)
 
 
-def _full(layout: Layout, model: str, edition: Edition) -> Publication:
-    document = layout.render(edition.header, edition.heads, edition.arrays)
+def _full(
+    layout: Layout, model: str, edition: Edition, shown: Mapping[str, tuple[int, int]] | None
+) -> Publication:
+    """``shown``: which of the heatmap's cells a view shows."""
+    cells = edition.cells
+    if shown is not None:
+        cells = {pane: of[slice(*shown[pane])] for pane, of in cells.items()}
+    document = layout.render(edition.header, edition.heads, cells)
     # Nothing in a document has a blank of its own: without them it is half as long.
     payload = b"" if model in VIEWS else document.replace(b" ", b"")
     return Publication(model, "full", edition.version - 1, edition.version, layout.size, payload, document, [], edition)
 
 
 def _diff(layout: Layout, edition: Edition, known: Edition, blocks: set[str]) -> Diff:
-    touched = {key: array for key, array in edition.arrays.items() if key[0] in blocks}
+    touched = {block: cells for block, cells in edition.cells.items() if block in blocks}
     with_head = [block for block in blocks if block in edition.heads]
     return layout.diff(
-        known.arrays, touched, header=edition.header, base=known.version,
+        known.cells, touched, header=edition.header, base=known.version,
         old_heads={block: known.heads[block] for block in with_head},
         new_heads={block: edition.heads[block] for block in with_head},
     )

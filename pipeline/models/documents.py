@@ -21,11 +21,11 @@ import numpy as np
 import orjson
 
 from pipeline.models.gex import MISSING_USD
-from pipeline.models.layout import HEADER_BYTES, HEADER_FIELDS, Arrays, Diff, Layout, LayoutWriter, Number, Patch
+from pipeline.models.layout import HEADER_BYTES, HEADER_FIELDS, Cells, Diff, Layout, LayoutWriter, Number, Patch
 from pipeline.models.pane import PaneGeometry
-from pipeline.models.quotes import Floats, Integers
+from pipeline.models.quotes import Floats
 from pipeline.models.slots import decode, encode
-from pipeline.models.strategies import MISSING, PRICINGS, SIDES, STRATEGIES, Mills
+from pipeline.models.strategies import GRID_KEYS, MISSING, PRICINGS, SIDES, STRATEGIES, Mills
 from pipeline.models.violations import plain_number
 
 __all__ = [
@@ -34,19 +34,17 @@ __all__ = [
     "NET",
     "NET_SCHEMA",
     "SIDE_SCHEMA",
-    "Arrays",
+    "Cells",
     "Diff",
     "Layout",
     "Patch",
     "apply_diff",
     "decode",
     "encode",
-    "gex_net_arrays",
     "gex_net_layout",
-    "gex_side_arrays",
     "gex_side_layout",
     "header",
-    "heatmap_arrays",
+    "heatmap_cells",
     "heatmap_layout",
 ]
 
@@ -135,11 +133,9 @@ def heatmap_layout(
     return writer.finish(HEATMAP_SCHEMA, symbol, epoch, shortened=("violations",))
 
 
-def heatmap_arrays(pane: str, grids: Mapping[str, Mills]) -> dict[tuple[str, str], Mills]:
-    """A pane's grids under the names of the heatmap: (pane, ``butterfly:call:mid``) -> int32[S, W] or [S]."""
-    return {
-        (pane, f"{key}:{pricing}"): grid[index] for key, grid in grids.items() for index, pricing in enumerate(PRICINGS)
-    }
+def heatmap_cells(grids: Mapping[str, Mills]) -> Mills:
+    """A pane's grids as the cells of its block in the heatmap. In that of a GEX document they are its numbers."""
+    return np.concatenate([grids[key].ravel() for key in GRID_KEYS])
 
 
 def gex_side_layout(symbol: str, epoch: str, panes: Sequence[PaneGeometry], side: str) -> Layout:
@@ -155,11 +151,6 @@ def gex_side_layout(symbol: str, epoch: str, panes: Sequence[PaneGeometry], side
     return writer.finish(SIDE_SCHEMA, symbol, epoch)
 
 
-def gex_side_arrays(pane: str, gex: Integers, side: str) -> dict[tuple[str, str], Integers]:
-    """A pane's GEX (int64[2, S]) under the name of its side's document."""
-    return {(pane, BOOK_OF_SIDE[side]): gex[SIDES.index(side)]}
-
-
 def gex_net_layout(symbol: str, epoch: str, strikes: Floats) -> Layout:
     """Net GEX over all panes by strike (``strikes`` from gex.union_of_strikes), totals and DTE buckets."""
     writer = LayoutWriter(USD)
@@ -171,11 +162,6 @@ def gex_net_layout(symbol: str, epoch: str, strikes: Floats) -> Layout:
     writer.end_block()
     writer.text(b"}")
     return writer.finish(NET_SCHEMA, symbol, epoch)
-
-
-def gex_net_arrays(net: Integers) -> dict[tuple[str, str], Integers]:
-    """Net GEX by strike (int64[U], gex.net_by_strike) under the name of its document; its head is gex.summary."""
-    return {(NET, "by_strike"): net}
 
 
 def _numbers(values: Floats) -> bytes:

@@ -13,6 +13,7 @@ named arrays of cells, contiguous in the document. Cells of a block are numbered
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,16 +29,17 @@ HEADER_BYTES = 1024
 # The document's own fields that every diff carries. ``schema`` is the document's; a diff has another.
 HEADER_FIELDS = ("symbol", "epoch", "version", "ts", "as_of", "spot", "status", "coverage")
 
-# Neighbouring cells that both changed are written as one patch with what stands between them, up to so many bytes: rows
-# and keys, but never what lies between two sides of a strategy (so that a view can take a heatmap's patches over).
-MERGE_BYTES = 16
+# Changed cells no further apart are written as one patch, with what stands between them: a command costs as much as a
+# hundred bytes or two. The tiles of a contract lie one row below the other, so that a patch goes on from row to row.
+MERGE_BYTES = 96
 
-_NO_CELLS, _NO_VALUES = np.empty(0, dtype=np.intp), np.empty(0, dtype=np.int64)
+_NO_VALUES, _TRUE = np.empty(0, dtype=np.int64), np.ones(1, dtype=np.bool_)
 
 Header = Mapping[str, Any]
 Head = Mapping[str, Any]
 Patch = tuple[int, bytes]
-Arrays = Mapping[tuple[str, str], NDArray[np.integer[Any]]]
+Cells = Mapping[str, NDArray[Any]]
+"""The numbers of blocks, by name: integers in the order of their cells."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +84,21 @@ class Block:
     head: tuple[int, int] | None
     arrays: tuple[ArraySlots, ...]
     cells: NDArray[np.intp]
+
+    def span(self, part: str) -> tuple[int, int]:
+        """The cells of a part of the block (see ``parts``): the first, and one beyond the last."""
+        of = [array for array in self.arrays if _part(array) == part]
+        return of[0].first, of[-1].first + of[-1].size
+
+    @property
+    def parts(self) -> tuple[int, ...]:
+        """Where parts of the block begin: arrays whose names are alike up to the colon. No patch goes beyond one, so
+        that a document of one part can take it over."""
+        return tuple(array.first for before, array in pairwise(self.arrays) if _part(before) != _part(array))
+
+
+def _part(array: ArraySlots) -> str:
+    return array.name.partition(":")[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,8 +149,8 @@ class Layout:
         block = self.blocks[pane]
         return block.offset, block.length
 
-    def render(self, header: Header, heads: Mapping[str, Head], arrays: Arrays) -> bytes:
-        """The whole document. Wants the head and every array of every pane; ignores what it does not lay out.
+    def render(self, header: Header, heads: Mapping[str, Head], cells: Cells) -> bytes:
+        """The whole document. Wants the head and the cells of every pane; ignores what it does not lay out.
 
         Raises KeyError naming what is absent, OverflowError for what does not fit, ValueError for a wrong size.
         """
@@ -143,22 +160,18 @@ class Layout:
         bytes_view = np.frombuffer(document, dtype=np.uint8)
         for block in self.blocks.values():
             region = bytes_view[block.offset : block.offset + block.length]
-            self._write(region, block.cells, self._cells(block, arrays))
+            self._write(region, block.cells, self._of(block, cells))
         return bytes(document)
 
-    def read_arrays(self, block_bytes: bytes, pane: str) -> dict[tuple[str, str], Integers]:
-        """A pane's arrays from the bytes of its block: (pane, name) -> int64 in the array's shape."""
+    def read_cells(self, block_bytes: bytes, pane: str) -> Integers:
+        """A pane's numbers from the bytes of its block, int64 in the order of its cells."""
         block = self.blocks[pane]
         if len(block_bytes) != block.length:
             raise ValueError(f"{pane}: {len(block_bytes)} bytes where its block has {block.length}")
         if block.cells.size == 0:
-            return {(pane, array.name): np.empty(array.shape, dtype=np.int64) for array in block.arrays}
+            return _NO_VALUES
         text = sliding_window_view(np.frombuffer(block_bytes, dtype=np.uint8), self.number.width)[block.cells]
-        cells = decode(text, self.number.decimals, self.number.missing)
-        return {
-            (pane, array.name): cells[array.first : array.first + array.size].reshape(array.shape)
-            for array in block.arrays
-        }
+        return decode(text, self.number.decimals, self.number.missing)
 
     def read_head(self, block_bytes: bytes, pane: str) -> dict[str, Any]:
         """A pane's head, as published, from the bytes of its block. Raises KeyError for a pane without a head."""
@@ -171,8 +184,8 @@ class Layout:
 
     def diff(
         self,
-        old_arrays: Arrays,
-        new_arrays: Arrays,
+        old_cells: Cells,
+        new_cells: Cells,
         *,
         header: Header,
         base: int,
@@ -181,20 +194,20 @@ class Layout:
     ) -> Diff:
         """What turns the document of version ``base`` into the one with ``header``.
 
-        Compares the panes named in ``new_arrays`` (every array of each, old and new) and in ``new_heads``; others are
-        unchanged. Arrays are compared as integers. Panes, arrays and indices come in the order of the document.
+        Compares the panes named in ``new_cells`` and in ``new_heads``; others are unchanged. Cells are compared as
+        integers. Panes, arrays and indices come in the order of the document.
         """
-        panes_of_new = {pane for pane, _ in new_arrays}
         payload = self._diff_header(header, base)
         changes: dict[str, Any] = {}
-        touched: list[tuple[Block, NDArray[np.intp], Integers]] = []
+        touched: list[tuple[Block, NDArray[np.intp], NDArray[Any]]] = []
         heads = self._diff_heads(old_heads or {}, new_heads or {})
         for block in self.blocks.values():
-            if block.name in panes_of_new:
-                said, cells, values = self._compare(block, old_arrays, new_arrays)
-                if said:
-                    changes[block.name] = said
-                    touched.append((block, cells, values))
+            if block.name in new_cells:
+                new = self._of(block, new_cells)
+                at = np.flatnonzero(new != self._of(block, old_cells))
+                if at.size:
+                    changes[block.name] = self._changes(block, new, at)
+                    touched.append((block, at, new))
         if changes:
             payload["panes"] = changes
         if heads:
@@ -202,7 +215,7 @@ class Layout:
         runs = self._runs(touched)
         patches = [self.header_patch(header), *self.head_patches(new_heads or {}, heads, old_heads)]
         patches += self.run_patches(runs)
-        count = sum(cells.size for _, cells, _ in touched)
+        count = sum(at.size for _, at, _ in touched)
         return Diff(payload, sorted(patches), count, bool(changes or heads), runs, heads)
 
     def adopt(self, diff: Diff, header: Header, heads: Mapping[str, Head], old_heads: Mapping[str, Head],
@@ -285,66 +298,70 @@ class Layout:
             }
         return changes
 
-    def _compare(
-        self, block: Block, old: Arrays, new: Arrays
-    ) -> tuple[dict[str, Any], NDArray[np.intp], Integers]:
-        """What a diff says of a block, the numbers of the cells that changed (ascending), and their new values."""
+    def _changes(self, block: Block, new: NDArray[Any], at: NDArray[np.intp]) -> dict[str, Any]:
+        """What a diff says of a block: by array, where (counted in it) and what."""
         said: dict[str, Any] = {}
-        cells, values = [], []
-        for array in block.arrays:
-            was, now = self._array(block, array, old), self._array(block, array, new)
-            at = np.flatnonzero(was != now)
-            if not at.size:
+        shown = self.number.json(new[at].astype(np.int64))
+        ends = np.searchsorted(at, [array.first + array.size for array in block.arrays]).tolist()
+        start, places = 0, at.tolist()
+        for array, end in zip(block.arrays, ends, strict=True):
+            if start == end:
                 continue
-            changed = now[at].astype(np.int64)
-            shown = self.number.json(changed)
+            indices = [place - array.first for place in places[start:end]]
             if array.keys is None:
-                said[array.name] = {"i": at.tolist(), "v": shown}
+                said[array.name] = {"i": indices, "v": shown[start:end]}
             else:
-                keys = array.keys if at.size == array.size else [array.keys[index] for index in at.tolist()]
-                said[array.name] = {"k": list(keys), "v": shown}
-            cells.append(at + array.first)
-            values.append(changed)
-        return said, *((np.concatenate(cells), np.concatenate(values)) if said else (_NO_CELLS, _NO_VALUES))
+                said[array.name] = {"k": [array.keys[index] for index in indices], "v": shown[start:end]}
+            start = end
+        return said
 
-    def _runs(self, touched: Sequence[tuple[Block, NDArray[np.intp], Integers]]) -> dict[str, Runs]:
-        """The changed cells of all blocks as patches, neighbours together: one pass over the whole document."""
+    def _runs(self, touched: Sequence[tuple[Block, NDArray[np.intp], NDArray[Any]]]) -> dict[str, Runs]:
+        """The changed cells of all blocks as patches: their texts are made in one pass over the whole document."""
         if not touched:
             return {}
         width = self.number.width
-        numbers = np.concatenate([cells for _, cells, _ in touched])
-        at = np.concatenate([block.offset + block.cells[cells] for block, cells, _ in touched])
-        begins = np.ones(numbers.size, dtype=np.bool_)
-        begins[1:] = (np.diff(numbers) != 1) | (np.diff(at) > width + MERGE_BYTES) | (np.diff(at) < width)
-        firsts = np.flatnonzero(begins)
-        lasts = np.append(firsts[1:], numbers.size) - 1
-        starts, ends = at[firsts], at[lasts] + width
+        written, values, firsts, lasts = [], [], [], []
+        for block, at, new in touched:
+            ends_run = np.diff(block.cells[at]) > width + MERGE_BYTES
+            for cell in block.parts:
+                place = int(np.searchsorted(at, cell))
+                if 0 < place < at.size:
+                    ends_run[place - 1] = True
+            first = at[np.concatenate((_TRUE, ends_run))]
+            last = at[np.concatenate((ends_run, _TRUE))]
+            counts = last - first + 1
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            cells = np.repeat(first, counts) + within
+            written.append(block.offset + block.cells[cells])
+            values.append(new[cells].astype(np.int64))
+            firsts.append(first)
+            lasts.append(last)
+        starts = np.concatenate([
+            block.offset + block.cells[first] for (block, _, _), first in zip(touched, firsts, strict=True)
+        ])
+        ends = width + np.concatenate([
+            block.offset + block.cells[last] for (block, _, _), last in zip(touched, lasts, strict=True)
+        ])
         spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
         text = bytearray(b"".join([self.template[start:end] for start, end in spans]))
         lengths = ends - starts
         shift = np.cumsum(lengths) - lengths - starts  # from a place in the document to one in the text
-        within = at + np.repeat(shift, lasts - firsts + 1)
-        values = np.concatenate([values for _, _, values in touched])
-        self._write(np.frombuffer(text, dtype=np.uint8), within, values)
+        counts = np.concatenate([last - first + 1 for first, last in zip(firsts, lasts, strict=True)])
+        positions = np.concatenate(written) + np.repeat(shift, counts)
+        self._write(np.frombuffer(text, dtype=np.uint8), positions, np.concatenate(values))
         whole, places = bytes(text), (starts + shift).tolist()
         texts = [whole[place : place + end - start] for place, (start, end) in zip(places, spans, strict=True)]
-        runs, before, done = {}, 0, 0
-        for block, cells, _ in touched:
-            before += cells.size
-            end = int(np.searchsorted(firsts, before))
-            runs[block.name] = Runs(numbers[firsts[done:end]], texts[done:end])
-            done = end
+        runs, done = {}, 0
+        for (block, _, _), first in zip(touched, firsts, strict=True):
+            runs[block.name] = Runs(first, texts[done : done + first.size])
+            done += first.size
         return runs
 
-    def _array(self, block: Block, array: ArraySlots, arrays: Arrays) -> NDArray[Any]:
-        values: NDArray[Any] = np.asarray(arrays[block.name, array.name]).ravel()
-        if values.size != array.size:
-            raise ValueError(f"{block.name} {array.name}: {values.size} values for {array.size} cells")
+    def _of(self, block: Block, cells: Cells) -> NDArray[Any]:
+        values = np.asarray(cells[block.name])
+        if values.shape != block.cells.shape:
+            raise ValueError(f"{block.name}: {values.shape} values for {block.cells.size} cells")
         return values
-
-    def _cells(self, block: Block, arrays: Arrays) -> Integers:
-        parts = [self._array(block, array, arrays).astype(np.int64) for array in block.arrays]
-        return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
 
     def _write(self, region: Text, positions: NDArray[np.intp], values: Integers) -> None:
         if values.size:

@@ -16,12 +16,10 @@ from pipeline.models.documents import (
     NET_SCHEMA,
     SIDE_SCHEMA,
     apply_diff,
-    gex_net_arrays,
     gex_net_layout,
-    gex_side_arrays,
     gex_side_layout,
     header,
-    heatmap_arrays,
+    heatmap_cells,
     heatmap_layout,
 )
 from pipeline.models.gex import MISSING_USD, net_by_strike, summary, union_of_strikes
@@ -59,10 +57,16 @@ def heads_of(models):
 
 
 def tiles_of(models):
-    arrays = {}
-    for pane, model in zip(PANES, models, strict=True):
-        arrays.update(heatmap_arrays(pane.pane, model.grids))
-    return arrays
+    return {pane.pane: heatmap_cells(model.grids) for pane, model in zip(PANES, models, strict=True)}
+
+
+def moved(cells, layout, pane, name, places, value):
+    """The cells with others at places of one array, each (strike, width)."""
+    array = next(array for array in layout.blocks[pane].arrays if array.name == name)
+    of = cells[pane].copy()
+    for place in places:
+        of[array.first + np.ravel_multi_index(place, array.shape)] = value
+    return {**cells, pane: of}
 
 
 def ordinary_models():
@@ -111,39 +115,33 @@ def test_the_view_of_one_strategy_is_a_part_of_the_whole():
     whole = orjson.loads(
         heatmap_layout(SYMBOL, EPOCH, PANES).render(header_of(HEATMAP_SCHEMA), heads_of(models), tiles_of(models))
     )
-    view = orjson.loads(
-        heatmap_layout(SYMBOL, EPOCH, PANES, strategies=["vertical"]).render(
-            header_of(HEATMAP_SCHEMA), heads_of(models), tiles_of(models)
-        )
-    )
+    part = heatmap_layout(SYMBOL, EPOCH, PANES, strategies=["vertical"])
+    blocks = heatmap_layout(SYMBOL, EPOCH, PANES).blocks
+    cells = {pane: of[slice(*blocks[pane].span("vertical"))] for pane, of in tiles_of(models).items()}
+    view = orjson.loads(part.render(header_of(HEATMAP_SCHEMA), heads_of(models), cells))
     assert view["panes"][FAR]["vertical"] == whole["panes"][FAR]["vertical"]
     assert "butterfly" not in view["panes"][FAR]
 
 
 def test_a_panes_arrays_and_head_are_read_back_from_the_bytes_of_its_block():
     models, layout = ordinary_models(), heatmap_layout(SYMBOL, EPOCH, PANES)
-    arrays, heads = tiles_of(models), heads_of(models)
-    text = layout.render(header_of(HEATMAP_SCHEMA), heads, arrays)
+    cells, heads = tiles_of(models), heads_of(models)
+    text = layout.render(header_of(HEATMAP_SCHEMA), heads, cells)
     for pane in PANES:
         offset, length = layout.block(pane.pane)
         block = text[offset : offset + length]
         assert orjson.loads(block)["expiration"] == pane.expiration.isoformat()
-        read = layout.read_arrays(block, pane.pane)
-        assert read.keys() == {key for key in arrays if key[0] == pane.pane}
-        for key, ints in read.items():
-            np.testing.assert_array_equal(ints, arrays[key])
-            assert ints.shape == arrays[key].shape
+        np.testing.assert_array_equal(layout.read_cells(block, pane.pane), cells[pane.pane])
         assert layout.read_head(block, pane.pane) == heads[pane.pane]
     with pytest.raises(ValueError, match="bytes"):
-        layout.read_arrays(b"{}", NEAR)
+        layout.read_cells(b"{}", NEAR)
 
 
 def test_one_changed_tile_costs_one_small_patch_and_one_entry():
     models, layout = ordinary_models(), heatmap_layout(SYMBOL, EPOCH, PANES)
     old = tiles_of(models)
-    new = {key: ints.copy() for key, ints in old.items()}
-    new[NEAR, "butterfly:call:mid"][1, 0] = -50
-    new[NEAR, "butterfly:call:mid"][3, 1] = MISSING
+    new = moved(old, layout, NEAR, "butterfly:call:mid", [(1, 0)], -50)
+    new = moved(new, layout, NEAR, "butterfly:call:mid", [(3, 1)], MISSING)
     diff = layout.diff(old, new, header=header_of(HEATMAP_SCHEMA, 2), base=1)
     assert diff.payload == {
         "schema": "heatmap-diff/1",
@@ -162,14 +160,34 @@ def test_neighbouring_cells_travel_in_one_patch_and_distant_ones_do_not():
     pane = geometry([float(strike) for strike in range(100, 200, 5)])
     layout = heatmap_layout(SYMBOL, EPOCH, [pane])
     model = calculate(pane, values(np.ones((2, 20)), np.full((2, 20), 1.1)))
-    old = heatmap_arrays(pane.pane, model.grids)
-    new = {key: ints.copy() for key, ints in old.items()}
-    new[pane.pane, "vertical:put:buy"][[0, 2, 15], [0, 1, 0]] = 7
+    old = {pane.pane: heatmap_cells(model.grids)}
+    new = moved(old, layout, pane.pane, "vertical:put:buy", [(0, 0), (2, 1), (15, 0)], 7)
     diff = layout.diff(old, new, header=header_of(HEATMAP_SCHEMA, 2), base=1)
-    assert [len(text) for _, text in diff.patches] == [HEADER_BYTES, 11, 11, 11]
-    new[pane.pane, "vertical:put:buy"][[0, 1, 2], [1, 0, 1]] = 7
-    diff = layout.diff(old, new, header=header_of(HEATMAP_SCHEMA, 2), base=1)
-    assert [len(text) for _, text in diff.patches] == [HEADER_BYTES, 11 + 1 + 11 + 3 + 11, 11, 11]
+    assert [len(text) for _, text in diff.patches] == [HEADER_BYTES, 2 * 26 + 12 + 11, 11]
+    assert patched(layout.render(header_of(HEATMAP_SCHEMA), {pane.pane: model.head}, old), diff.patches) == (
+        layout.render(header_of(HEATMAP_SCHEMA, 2), {pane.pane: model.head}, new)
+    )
+
+
+def test_no_patch_goes_from_one_strategy_to_the_next_and_a_view_takes_them_over():
+    pane = geometry([float(strike) for strike in range(100, 200, 5)])
+    whole = heatmap_layout(SYMBOL, EPOCH, [pane])
+    model = calculate(pane, values(np.ones((2, 20)), np.full((2, 20), 1.1)))
+    old, heads, name = {pane.pane: heatmap_cells(model.grids)}, {pane.pane: model.head}, pane.pane
+    new = moved(old, whole, name, "butterfly:put:sell", [(19, 1)], 7)
+    new = moved(new, whole, name, "vertical:call:mid", [(0, 0), (19, 1)], 8)
+    new = moved(new, whole, name, "vertical:call:buy", [(0, 0)], 9)
+    changed = {**model.head, "max_pain": 123.0}
+    diff = whole.diff(old, new, header=header_of(HEATMAP_SCHEMA, 2), base=1, old_heads=heads, new_heads={name: changed})
+    assert [len(texts.texts) for texts in diff.runs.values()] == [3]
+    for strategy in ("butterfly", "vertical", "single"):
+        view = heatmap_layout(SYMBOL, EPOCH, [pane], strategies=[strategy])
+        span = whole.blocks[name].span(strategy)
+        before = view.render(header_of(HEATMAP_SCHEMA), heads, {name: old[name][slice(*span)]})
+        patches = view.adopt(diff, header_of(HEATMAP_SCHEMA, 2), {name: changed}, heads, {name: span})
+        assert patched(before, patches) == view.render(
+            header_of(HEATMAP_SCHEMA, 2), {name: changed}, {name: new[name][slice(*span)]}
+        )
 
 
 def test_nothing_changed_means_nothing_but_a_header():
@@ -184,12 +202,12 @@ def test_nothing_changed_means_nothing_but_a_header():
 def test_only_changed_keys_of_a_head_travel():
     models, layout = ordinary_models(), heatmap_layout(SYMBOL, EPOCH, PANES)
     heads = heads_of(models)
-    moved = {**heads, FAR: {**heads[FAR], "atm_iv": 0.5, "forward": None}}
-    diff = layout.diff({}, {}, header=header_of(HEATMAP_SCHEMA, 2), base=1, old_heads=heads, new_heads=moved)
+    other = {**heads, FAR: {**heads[FAR], "atm_iv": 0.5, "forward": None}}
+    diff = layout.diff({}, {}, header=header_of(HEATMAP_SCHEMA, 2), base=1, old_heads=heads, new_heads=other)
     assert diff.payload["heads"] == {FAR: {"forward": None, "atm_iv": 0.5}}
     assert diff.changed
     first = layout.render(header_of(HEATMAP_SCHEMA), heads, tiles_of(models))
-    second = layout.render(header_of(HEATMAP_SCHEMA, 2), moved, tiles_of(models))
+    second = layout.render(header_of(HEATMAP_SCHEMA, 2), other, tiles_of(models))
     assert patched(first, diff.patches) == second
     assert apply_diff(orjson.loads(first), diff.payload) == orjson.loads(second)
 
@@ -200,7 +218,7 @@ def test_a_head_that_would_overflow_loses_violations_and_never_counts():
     model = ordinary_models()[0]
     entry = {"tile": "butterfly:call", "strike": 7640.5, "width": 120, "kind": "stale_or_arb", "by": 123.456}
     head = {**model.head, "violation_counts": {"noise": 900, "stale_or_arb": 90}, "violations": [entry] * 90}
-    text = layout.render(header_of(HEATMAP_SCHEMA), {NEAR: head}, heatmap_arrays(NEAR, model.grids))
+    text = layout.render(header_of(HEATMAP_SCHEMA), {NEAR: head}, {NEAR: heatmap_cells(model.grids)})
     published = orjson.loads(text)["panes"][NEAR]
     assert published["violation_counts"] == {"noise": 900, "stale_or_arb": 90}
     assert 30 < len(published["violations"]) < 90
@@ -249,10 +267,10 @@ def test_patches_keep_the_document_exact_and_diffs_keep_a_client_exact(data):
             pane = PANES[index]
             offset, length = layout.block(pane.pane)
             block = text[offset : offset + length]
-            old.update(layout.read_arrays(block, pane.pane))
+            old[pane.pane] = layout.read_cells(block, pane.pane)
             old_heads[pane.pane] = layout.read_head(block, pane.pane)
             models[index] = calculate(pane, data.draw(claims(pane.strikes.size)))
-            new.update(heatmap_arrays(pane.pane, models[index].grids))
+            new[pane.pane] = heatmap_cells(models[index].grids)
             new_heads[pane.pane] = models[index].head
         status = data.draw(st.sampled_from(["live", "stale"]))
         fields = header_of(HEATMAP_SCHEMA, version, status=status, spot=data.draw(st.sampled_from([None, 1.5, 7000.1])))
@@ -273,12 +291,9 @@ def gex_document(layouts, gexes, version):
     net = net_by_strike(strikes, [(pane.strikes, gex) for pane, gex in zip(PANES, gexes, strict=True)])
     heads = {NET: summary([(dte, gex) for dte, gex in zip((0, 8, 120), gexes, strict=True)])}
     for layout, side in zip(layouts, ("call", "put", None), strict=True):
-        arrays = gex_net_arrays(net)
-        if side:
-            arrays = {}
-            for pane, gex in zip(PANES, gexes, strict=True):
-                arrays.update(gex_side_arrays(pane.pane, gex, side))
-        yield layout, header_of(layout.schema, version), {} if side else heads, arrays
+        row = ("call", "put").index(side) if side else 0
+        cells = {pane.pane: gex[row] for pane, gex in zip(PANES, gexes, strict=True)} if side else {NET: net}
+        yield layout, header_of(layout.schema, version), {} if side else heads, cells
 
 
 def gex_layouts():
@@ -333,8 +348,7 @@ def test_gex_diffs_and_patches_keep_client_and_store_exact(data):
         text = layout.render(fields, heads, arrays)
         for block in layout.blocks:
             offset, length = layout.block(block)
-            for key, ints in layout.read_arrays(text[offset : offset + length], block).items():
-                np.testing.assert_array_equal(ints, arrays[key])
+            np.testing.assert_array_equal(layout.read_cells(text[offset : offset + length], block), arrays[block])
         diff = layout.diff(arrays, next_arrays, header=next_fields, base=1, old_heads=heads, new_heads=next_heads)
         assert patched(text, diff.patches) == layout.render(next_fields, next_heads, next_arrays)
         client = apply_diff(orjson.loads(text), orjson.loads(orjson.dumps(diff.payload)))
@@ -345,16 +359,17 @@ def test_documents_of_no_panes_and_no_strikes_are_json():
     empty = geometry([])
     model = calculate(empty, values(np.empty((2, 0)), np.empty((2, 0))))
     heatmap = heatmap_layout(SYMBOL, EPOCH, [empty])
-    text = heatmap.render(header_of(HEATMAP_SCHEMA), {empty.pane: model.head}, heatmap_arrays(empty.pane, model.grids))
+    cells = {empty.pane: heatmap_cells(model.grids)}
+    text = heatmap.render(header_of(HEATMAP_SCHEMA), {empty.pane: model.head}, cells)
     assert orjson.loads(text)["panes"][empty.pane]["butterfly"]["put"]["sell"] == []
     offset, length = heatmap.block(empty.pane)
-    assert all(ints.size == 0 for ints in heatmap.read_arrays(text[offset : offset + length], empty.pane).values())
+    assert heatmap.read_cells(text[offset : offset + length], empty.pane).size == 0
     assert orjson.loads(heatmap_layout(SYMBOL, EPOCH, []).render(header_of(HEATMAP_SCHEMA), {}, {}))["panes"] == {}
     side = gex_side_layout(SYMBOL, EPOCH, [empty], "call")
-    assert orjson.loads(side.render(header_of(SIDE_SCHEMA), {}, gex_side_arrays(empty.pane, model.gex, "call")))
+    assert orjson.loads(side.render(header_of(SIDE_SCHEMA), {}, {empty.pane: model.gex[0]}))
     net = gex_net_layout(SYMBOL, EPOCH, np.empty(0))
     assert orjson.loads(
-        net.render(header_of(NET_SCHEMA), {NET: summary([])}, gex_net_arrays(np.empty(0, dtype=np.int64)))
+        net.render(header_of(NET_SCHEMA), {NET: summary([])}, {NET: np.empty(0, dtype=np.int64)})
     )
 
 
@@ -363,18 +378,16 @@ def test_a_real_chain_is_published_and_patched():
     geometries = [pane.geometry for pane in panes]
     models = {pane.geometry.pane: calculate(pane.geometry, pane.values) for pane in panes}
     layout = heatmap_layout(SYMBOL, EPOCH, geometries)
-    arrays = {}
-    for pane, model in models.items():
-        arrays.update(heatmap_arrays(pane, model.grids))
+    arrays = {pane: heatmap_cells(model.grids) for pane, model in models.items()}
     heads = {pane: model.head for pane, model in models.items()}
     text = layout.render(header_of(HEATMAP_SCHEMA), heads, arrays)
     document = orjson.loads(text)
-    moved, strike = panes[2], 40
-    bid = moved.values.bid.copy()
+    other, strike = panes[2], 40
+    bid = other.values.bid.copy()
     bid[1, strike] = 0.0
-    name = moved.geometry.pane
-    model = calculate(moved.geometry, replace(moved.values, bid=bid), models[name], bid != moved.values.bid)
-    new = heatmap_arrays(name, model.grids)
+    name = other.geometry.pane
+    model = calculate(other.geometry, replace(other.values, bid=bid), models[name], bid != other.values.bid)
+    new = {name: heatmap_cells(model.grids)}
     diff = layout.diff(
         arrays,
         new,
