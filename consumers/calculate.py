@@ -9,7 +9,7 @@ whether it is still true.
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,29 +17,53 @@ from walrus import Database
 
 from pipeline.claim import pane_values, read_pane, take_values
 from pipeline.entry import Entry, FieldError
-from pipeline.epochs import Epochs
+from pipeline.epochs import Epoch, Epochs
 from pipeline.errors import Poison
+from pipeline.geometry import Pane
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.models.pane import PaneModel
-from pipeline.scripts import Scripts
+from pipeline.scripts import Call, Scripts
 from pipeline.settings import Settings
 from pipeline.tiles import compute, grid_patches, pack_grids, pack_tiles
 
 _KEPT_PANES = 512
-_UNKNOWN = b"unknown"
 
 
 @dataclass(slots=True)
 class Held:
-    """What this process knows of a pane since its claim number ``claim``: values [6, 2, S], and of what it stored the
-    model, the tiles and the fields."""
+    """What this process knows of a pane since its claim number ``claim``: values [6, 2, S], and what it stored of them:
+    the model, the tiles and the fields."""
 
     claim: int
     values: NDArray[np.float64]
     model: PaneModel | None = None
     grids: bytes = b""
     fields: dict[str, bytes] = field(default_factory=dict)
+
+
+class Claim(NamedTuple):
+    """What claim_pane.lua answers."""
+
+    token: bytes
+    number: int
+    seq: bytes
+    spot: bytes
+    packed: bytes
+
+
+@dataclass(slots=True)
+class _Job:
+    """One pane of a batch."""
+
+    entry: Entry
+    symbol: str
+    epoch_id: str
+    pane_name: str
+    epoch: Epoch | None
+    pane: Pane | None
+    held: Held | None
+    claim: Claim | None = None
 
 
 class CalculateStage:
@@ -57,75 +81,84 @@ class CalculateStage:
         return self.keys.streams("dirty", self._settings.symbols)
 
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
-        for entry in entries:
-            try:
-                symbol, epoch, pane = entry.text("symbol"), entry.text("epoch"), entry.text("pane")
-                entry.integer("ts")
-            except FieldError as error:
-                raise Poison({entry.id: str(error)}) from error
-            self._compute(entry, consumer, symbol, epoch, pane)
+        """All panes of a batch on one way to the server and back for the claims, and one for the commits."""
+        waiting = [self._job(entry) for entry in entries]
+        claimed: list[_Job] = []
+        while waiting:
+            for job in waiting:
+                if job.held is None and job.pane is not None:
+                    reading = read_pane(self.scripts, self.keys, job.epoch_id, job.pane)
+                    job.held = Held(reading.claims, reading.values)
+            replies = self.scripts.run_all([self._claim(job, consumer) for job in waiting])
+            unknown = []
+            for job, reply in zip(waiting, replies, strict=True):
+                if reply[0] == b"claimed":
+                    job.claim = Claim(*reply[1:])
+                    claimed.append(job)
+                elif reply[0] == b"unknown":  # somebody else has claimed it since
+                    if job.pane is None:
+                        raise RuntimeError(f"the geometry of {job.epoch_id} is gone while it is active")
+                    job.held = None
+                    unknown.append(job)
+            waiting = unknown
+        commits = [self._computed(job) for job in claimed]
+        for job, done in zip(claimed, self.scripts.run_all(commits), strict=True):
+            if done >= 0 and job.held is not None:
+                self._keep((job.epoch_id, job.pane_name), job.held)
 
-    def _compute(self, entry: Entry, consumer: str, symbol: str, epoch_id: str, pane_name: str) -> None:
-        keys, place = self.keys, (epoch_id, pane_name)
-        epoch = self._epochs.get(epoch_id)
-        if epoch is None:  # let go long ago: the claim says so, and acknowledges
-            if self._claim(entry, consumer, symbol, epoch_id, pane_name, None)[0] == _UNKNOWN:
-                raise RuntimeError(f"the geometry of {epoch_id} is gone while it is active")
-            return
-        pane = epoch.panes[pane_name]
-        held = self._held.pop(place, None)  # what is half done when a step fails is not remembered
-        reply: list[Any] = [_UNKNOWN]
-        while reply[0] == _UNKNOWN:
-            if held is None:
-                reading = read_pane(self.scripts, keys, epoch_id, pane)
-                held = Held(reading.claims, reading.values)
-            reply = self._claim(entry, consumer, symbol, epoch_id, pane_name, held)
-            if reply[0] == _UNKNOWN:
-                held = None  # somebody else has claimed it since
-        if reply[0] != b"claimed" or held is None:
-            return
-        _, token, held.claim, seq, spot, packed = reply
-        dirty = take_values(pane, packed, held.values)
-        values = pane_values(held.values, spot, epoch.snapshot_ts, epoch.rate)
-        tiles = compute(pane.geometry, values, held.model, dirty if held.model is not None else None)
-        held.model, grids, fields = tiles.model, pack_grids(tiles.model), pack_tiles(tiles)
-        done = self.scripts.run(
-            "commit_pane",
-            {"stream": entry.stream, "tiles": keys.tiles(epoch_id, pane_name),
-             "grids": keys.grids(epoch_id, pane_name)},
-            {
-                "group": self.name, "entry": entry.id, "symbol": symbol, "epoch": epoch_id, "pane": pane_name,
-                "token": token, "seq": seq, "ts": entry.text("ts"), "origin": entry.fields.get(b"origin", b""),
-                "fields": [
-                    part for name, value in fields.items() if held.fields.get(name) != value for part in (name, value)
-                ],
-                "names": {**keys.names(symbol, epoch_id), "analytics": keys.analytics(self.name, symbol)},
-                "whole": b"" if held.grids else grids,
-                "patches": grid_patches(held.grids, grids) if held.grids else [],
-            },
-        )
-        if done >= 0:
-            held.grids, held.fields = grids, fields
-            self._keep(place, held)
+    def _job(self, entry: Entry) -> "_Job":
+        try:
+            symbol, epoch_id, pane = entry.text("symbol"), entry.text("epoch"), entry.text("pane")
+            entry.integer("ts")
+        except FieldError as error:
+            raise Poison({entry.id: str(error)}) from error
+        epoch = self._epochs.get(epoch_id)  # None: let go long ago, as the claim will say
+        # What is half done when a step fails is not remembered.
+        held = self._held.pop((epoch_id, pane), None)
+        return _Job(entry, symbol, epoch_id, pane, epoch, epoch.panes[pane] if epoch else None, held)
 
-    def _claim(
-        self, entry: Entry, consumer: str, symbol: str, epoch_id: str, pane: str, held: Held | None
-    ) -> list[Any]:
-        keys = self.keys
-        reply: list[Any] = self.scripts.run(
+    def _claim(self, job: "_Job", consumer: str) -> Call:
+        keys, epoch, pane = self.keys, job.epoch_id, job.pane_name
+        return Call(
             "claim_pane",
             {
-                "stream": entry.stream, "lease": keys.lease(epoch_id, pane), "dirty": keys.dirty(epoch_id, pane),
-                "tiles": keys.tiles(epoch_id, pane), "queued": keys.queued(epoch_id),
-                "dirty_panes": keys.dirty_panes(epoch_id), "active": keys.epoch_active(symbol),
-                "sequence": keys.sequence(symbol), "spot": keys.spot(symbol),
+                "stream": job.entry.stream, "lease": keys.lease(epoch, pane), "dirty": keys.dirty(epoch, pane),
+                "tiles": keys.tiles(epoch, pane), "queued": keys.queued(epoch),
+                "dirty_panes": keys.dirty_panes(epoch), "active": keys.epoch_active(job.symbol),
+                "sequence": keys.sequence(job.symbol), "spot": keys.spot(job.symbol),
             },
             {
-                "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch_id,
-                "pane": pane, "contract": keys.contract(epoch_id, ""), "cached": "" if held is None else held.claim,
+                "group": self.name, "consumer": consumer, "entry": job.entry.id, "symbol": job.symbol, "epoch": epoch,
+                "pane": pane, "contract": keys.contract(epoch, ""),
+                "cached": "" if job.held is None else job.held.claim,
             },
         )
-        return reply
+
+    def _computed(self, job: "_Job") -> Call:
+        """Compute a claimed pane; the call that commits it."""
+        keys, claim, held, epoch, pane = self.keys, job.claim, job.held, job.epoch, job.pane
+        if claim is None or held is None or epoch is None or pane is None:
+            raise RuntimeError(f"{job.pane_name} of {job.epoch_id} is computed without having been claimed")
+        held.claim = claim.number
+        dirty = take_values(pane, claim.packed, held.values)
+        values = pane_values(held.values, claim.spot, epoch.snapshot_ts, epoch.rate)
+        tiles = compute(pane.geometry, values, held.model, dirty if held.model is not None else None)
+        grids, fields = pack_grids(tiles.model), pack_tiles(tiles)
+        changed = [part for name, value in fields.items() if held.fields.get(name) != value for part in (name, value)]
+        whole, patches = (b"", grid_patches(held.grids, grids)) if held.grids else (grids, [])
+        held.model, held.grids, held.fields = tiles.model, grids, fields
+        entry = job.entry
+        return Call(
+            "commit_pane",
+            {"stream": entry.stream, "tiles": keys.tiles(epoch.id, job.pane_name),
+             "grids": keys.grids(epoch.id, job.pane_name)},
+            {
+                "group": self.name, "entry": entry.id, "symbol": job.symbol, "epoch": epoch.id, "pane": job.pane_name,
+                "token": claim.token, "seq": claim.seq, "ts": entry.text("ts"),
+                "origin": entry.fields.get(b"origin", b""), "fields": changed, "whole": whole, "patches": patches,
+                "names": {**keys.names(job.symbol, epoch.id), "analytics": keys.analytics(self.name, job.symbol)},
+            },
+        )
 
     def _keep(self, place: tuple[str, str], held: Held) -> None:
         self._held[place] = held

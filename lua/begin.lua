@@ -28,7 +28,7 @@ local group, consumer, entry, symbol, epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local expected, ts, hash, force = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 
 -- @include own
-if #own(stream, group, consumer, {entry}) == 0 then return 'gone' end
+if #take(stream, group, consumer, {entry}) == 0 then return 'gone' end
 
 -- Chains of one underlying are done in the order of the stream, whoever holds them.
 for _, row in ipairs(redis.call('XPENDING', stream, group, '-', '(' .. entry, 1000)) do

@@ -28,7 +28,7 @@ local pane, contract, cached = ARGV[6], ARGV[7], ARGV[8]
 
 -- @include own
 -- @include values
-if #own(stream, group, consumer, {entry}) == 0 then return {'gone'} end
+if #take(stream, group, consumer, {entry}) == 0 then return {'gone'} end
 local function vanish(why)
   redis.call('XACK', stream, group, entry)
   return {why}

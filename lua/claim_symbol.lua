@@ -22,7 +22,7 @@ local names = cmsgpack.unpack(ARGV[6])
 -- @include own
 -- @include mark_model
 
-if #own(stream, group, consumer, {entry}) == 0 then return {'gone'} end
+if #take(stream, group, consumer, {entry}) == 0 then return {'gone'} end
 local function vanish(why)
   redis.call('XACK', stream, group, entry)
   return {why}

@@ -40,7 +40,7 @@ local CHAIN = {'oi', 'iv', 'delta', 'gamma', 'theta', 'vega'}
 local FIELDS = {unpack(CHAIN)}
 for _, field in ipairs(REGISTER_FIELDS) do FIELDS[#FIELDS + 1] = field end
 
-if #own(stream, group, consumer, {entry}) == 0 then return -1 end
+if #take(stream, group, consumer, {entry}) == 0 then return -1 end
 if redis.call('HGET', names.active, symbol) ~= epoch then return -2 end
 
 local marks, wrote, chain_moved, changed_contracts = {}, false, false, 0

@@ -29,7 +29,7 @@ local chunk, ts, fresh, known = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 -- @include newest
 -- @include note
 
-if #own(stream, group, consumer, {entry}) == 0 or redis.call('HGET', staging, symbol) ~= epoch then return 0 end
+if #take(stream, group, consumer, {entry}) == 0 or redis.call('HGET', staging, symbol) ~= epoch then return 0 end
 if redis.call('SISMEMBER', staged, chunk) == 1 then return 1 end
 
 local nothing = {}
