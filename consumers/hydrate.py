@@ -17,7 +17,7 @@ from walrus import Database
 from pipeline import metrics, registers
 from pipeline.entry import Entry, FieldError, ranges
 from pipeline.errors import Gone, Poison
-from pipeline.frames import Event, FrameError, FrameReader
+from pipeline.frames import FrameError, FrameReader
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.registers import ValueFault
@@ -50,6 +50,18 @@ class _Spots:
         ]
 
 
+_Ready = tuple[Batch, list[tuple[Section, dict[str, Any]]]]
+"""A batch, and its sections as the script is told them."""
+
+
+def _finish(call: Future[None], later: Sequence[Entry]) -> None:
+    """Wait for a call. Where another consumer had a part of it, the ``later`` entries are left as well."""
+    try:
+        call.result()
+    except Gone as gone:
+        raise Gone(gone.left | {entry.id for entry in later}) from None
+
+
 class HydrateStage:
     name = "hydrate"
     reclaim_idle_ms = 5000
@@ -77,48 +89,42 @@ class HydrateStage:
     # --- frames ---
     def _commit_frames(self, entries: Sequence[Entry], consumer: str) -> None:
         """In calls of bounded size. While Redis runs the one, the next is made."""
-        frames = self._read_frames(entries)
-        first = self._batch(frames)
+        frames = deque(entries)
+        ready = self._batch(frames)
         if not frames:  # as nearly always
-            self._commit_batch(*first, consumer)
+            self._commit_batch(ready, consumer)
             return
-        under_way: Future[None] | None = self._sender.submit(self._commit_batch, *first, consumer)
-        while frames or under_way:
-            ready = self._batch(frames) if frames else None
+        while True:
+            later = list(frames)
+            under_way = self._sender.submit(self._commit_batch, ready, consumer)
             try:
-                if under_way:
-                    under_way.result()
-            except Gone as gone:
-                later = [*(ready[0].entries if ready else []), *(entry for entry, _, _ in frames)]
-                raise Gone(gone.left | {entry.id for entry in later}) from None
-            under_way = self._sender.submit(self._commit_batch, *ready, consumer) if ready else None
+                following = self._batch(frames) if frames else None
+            except Poison:
+                _finish(under_way, later)
+                raise
+            _finish(under_way, later)
+            if following is None:
+                return
+            ready = following
 
-    def _batch(
-        self, frames: deque[tuple[Entry, list[Event], list[ValueFault]]]
-    ) -> tuple[Batch, list[tuple[Section, dict[str, Any]]]]:
-        """The first frames, as many as one call may bring, ready to be sent."""
+    def _batch(self, frames: deque[Entry]) -> _Ready:
+        """The first frames, as many as one call may bring, ready to be sent. Raises Poison for one that is none."""
         batch = Batch(self._worths, self._latest)
         while frames and batch.contracts < CALL_CONTRACTS:
-            for reason, n in batch.add(*frames.popleft()).items():
-                metrics.EVENTS.labels(self.name, reason).inc(n)
-        return batch, [(section, section.packed()) for section in batch.sections.values()]
-
-    def _read_frames(self, entries: Sequence[Entry]) -> deque[tuple[Entry, list[Event], list[ValueFault]]]:
-        frames: deque[tuple[Entry, list[Event], list[ValueFault]]] = deque()
-        poison: dict[str, str] = {}
-        for entry in entries:
+            entry = frames.popleft()
             payload = entry.fields.get(b"payload")
             try:
                 if payload is None:
                     raise FrameError("no field payload")
-                frames.append((entry, *self._frames.read(payload)))
+                events, faults = self._frames.read(payload)
             except FrameError as error:
-                poison[entry.id] = str(error)
-        if poison:
-            raise Poison(poison)
-        return frames
+                raise Poison({entry.id: str(error)}) from error
+            for reason, n in batch.add(entry, events, faults).items():
+                metrics.EVENTS.labels(self.name, reason).inc(n)
+        return batch, [(section, section.packed()) for section in batch.sections.values()]
 
-    def _commit_batch(self, batch: Batch, packed: list[tuple[Section, dict[str, Any]]], consumer: str) -> None:
+    def _commit_batch(self, ready: _Ready, consumer: str) -> None:
+        batch, packed = ready
         for _ in range(_EPOCH_TRIES):
             sections = [self._told(section.symbol, section.entries) | said for section, said in packed]
             reply = self._run("hydrate", batch.entries, consumer, sections)
