@@ -8,7 +8,6 @@ events that are no events are counted, and their neighbours applied.
 
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +20,7 @@ from pipeline.frames import FrameError, FrameReader
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.registers import ValueFault
-from pipeline.scripts import Scripts
+from pipeline.scripts import Argument, Scripts
 from pipeline.settings import Settings
 from pipeline.worth import Batch, Section, Worths
 
@@ -54,14 +53,6 @@ _Ready = tuple[Batch, list[tuple[Section, dict[str, Any]]]]
 """A batch, and its sections as the script is told them."""
 
 
-def _finish(call: Future[None], later: Sequence[Entry]) -> None:
-    """Wait for a call. Where another consumer had a part of it, the ``later`` entries are left as well."""
-    try:
-        call.result()
-    except Gone as gone:
-        raise Gone(gone.left | {entry.id for entry in later}) from None
-
-
 class HydrateStage:
     name = "hydrate"
     reclaim_idle_ms = 5000
@@ -74,7 +65,6 @@ class HydrateStage:
         self._ws_streams = set(self.keys.streams("ws", settings.symbols))
         self._frames = FrameReader()
         self._worths = Worths(settings.symbols)
-        self._sender = ThreadPoolExecutor(1, thread_name_prefix="hydrate-sender")
         self._epochs: dict[str, tuple[str, str]] = {}
 
     def streams(self) -> list[str]:
@@ -90,21 +80,14 @@ class HydrateStage:
     def _commit_frames(self, entries: Sequence[Entry], consumer: str) -> None:
         """In calls of bounded size. While Redis runs the one, the next is made."""
         frames = deque(entries)
-        ready = self._batch(frames)
-        if not frames:  # as nearly always
-            self._commit_batch(ready, consumer)
-            return
-        while True:
+        ready: _Ready | None = self._batch(frames)
+        while ready is not None:
             later = list(frames)
-            under_way = self._sender.submit(self._commit_batch, ready, consumer)
+            call = self.scripts.begin("hydrate", *self._call(ready[0].entries, consumer, self._sections(ready)))
             try:
                 following = self._batch(frames) if frames else None
-            except Poison:
-                _finish(under_way, later)
-                raise
-            _finish(under_way, later)
-            if following is None:
-                return
+            finally:
+                self._finish(call.result(), ready, consumer, later)
             ready = following
 
     def _batch(self, frames: deque[Entry]) -> _Ready:
@@ -123,17 +106,23 @@ class HydrateStage:
                 metrics.EVENTS.labels(self.name, reason).inc(n)
         return batch, [(section, section.packed()) for section in batch.sections.values()]
 
-    def _commit_batch(self, ready: _Ready, consumer: str) -> None:
-        batch, packed = ready
-        for _ in range(_EPOCH_TRIES):
-            sections = [self._told(section.symbol, section.entries) | said for section, said in packed]
-            reply = self._run("hydrate", batch.entries, consumer, sections)
-            if reply is not None:
-                for outcome, n in zip(("applied", "stale", "size_only", "geometry_miss"), reply, strict=True):
-                    metrics.EVENTS.labels(self.name, outcome).inc(n)
-                return
-            self._epochs.clear()
+    def _finish(self, reply: list[Any], ready: _Ready, consumer: str, later: Sequence[Entry]) -> None:
+        """What became of a call; with other epochs it is made again. ``later`` entries are left whatever it did."""
+        try:
+            for _ in range(_EPOCH_TRIES):
+                counts = _counted(reply)
+                if counts is not None:
+                    for outcome, n in zip(("applied", "stale", "size_only", "geometry_miss"), counts, strict=True):
+                        metrics.EVENTS.labels(self.name, outcome).inc(n)
+                    return
+                self._epochs.clear()
+                reply = self.scripts.run("hydrate", *self._call(ready[0].entries, consumer, self._sections(ready)))
+        except Gone as gone:
+            raise Gone(gone.left | {entry.id for entry in later}) from None
         raise RuntimeError("the epochs changed under every attempt")
+
+    def _sections(self, ready: _Ready) -> list[dict[str, object]]:
+        return [self._told(section.symbol, section.entries) | said for section, said in ready[1]]
 
     def _told(self, symbol: str, entries: Sequence[Entry]) -> dict[str, object]:
         """What the script is told of an underlying and its epochs."""
@@ -176,29 +165,19 @@ class HydrateStage:
                     "names": self._names(symbol, active), "counts": ["spots", len(said.entries)],
                     "spots": said.packed(),
                 })
-            if self._run("spot", entries, consumer, packed) is not None:
+            if _counted(self.scripts.run("spot", *self._call(entries, consumer, packed))) is not None:
                 return
             self._epochs.clear()
         raise RuntimeError("the epochs changed under every attempt")
 
     # --- both ---
-    def _run(
-        self, script: str, entries: Sequence[Entry], consumer: str, sections: list[dict[str, object]]
-    ) -> list[int] | None:
-        """What the script counted, or None where the epochs are not the ones named."""
-        reply = self.scripts.run(
-            script, {"stream": entries[0].stream},
-            {"group": self.name, "consumer": consumer, "entries": [entry.id for entry in entries],
-             "sections": sections},
-        )
-        match reply[0]:
-            case b"ok":
-                counts: list[int] = reply[1:]
-                return counts
-            case b"gone":
-                raise Gone(frozenset(entry.decode() for entry in reply[1:]))
-            case _:
-                return None
+    def _call(
+        self, entries: Sequence[Entry], consumer: str, sections: list[dict[str, object]]
+    ) -> tuple[dict[str, str], dict[str, Argument]]:
+        """Keys and arguments of both scripts."""
+        return {"stream": entries[0].stream}, {
+            "group": self.name, "consumer": consumer, "entries": [entry.id for entry in entries], "sections": sections,
+        }
 
     def _names(self, symbol: str, epoch: str) -> dict[str, str]:
         return {**self.keys.names(symbol, epoch), "analytics": self.keys.analytics(self.name, symbol)}
@@ -211,6 +190,18 @@ class HydrateStage:
             staging = self._database.hget(self.keys.epoch_staging(symbol), symbol) or b""
             known = self._epochs[symbol] = active.decode(), staging.decode()
         return known
+
+
+def _counted(reply: list[Any]) -> list[int] | None:
+    """What a script counted, or None where the epochs are not the ones named. Raises Gone."""
+    match reply[0]:
+        case b"ok":
+            counts: list[int] = reply[1:]
+            return counts
+        case b"gone":
+            raise Gone(frozenset(entry.decode() for entry in reply[1:]))
+        case _:
+            return None
 
 
 def run(settings: Settings, database: Database, life: Life) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import msgpack
 from redis.commands.core import Script
-from redis.exceptions import NoScriptError
+from redis.exceptions import NoScriptError, ResponseError
 from walrus import Database
 
 from pipeline.shipped import shipped
@@ -77,6 +77,25 @@ class Scripts:
         """Run one script. Lists and dicts are packed; what it returns is what its header says, strings as bytes."""
         return self._scripts[name](*_ordered(Call(name, keys, arguments)))
 
+    def release(self, connection: Any) -> None:
+        self._database.connection_pool.release(connection)
+
+    def begin(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> "UnderWay":
+        """Send a call and do something else while the server runs it. Its reply must be asked for."""
+        call = Call(name, keys, arguments)
+        ordered_keys, ordered_arguments = _ordered(call)
+        pool = self._database.connection_pool
+        connection = pool.get_connection()
+        try:
+            connection.send_command(
+                "EVALSHA", self._scripts[name].sha, len(ordered_keys), *ordered_keys, *ordered_arguments
+            )
+        except BaseException:
+            connection.disconnect()
+            pool.release(connection)
+            raise
+        return UnderWay(self, call, connection)
+
     def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run several calls on one way to the server and back; others' calls may come between. Their replies in order.
 
@@ -98,6 +117,29 @@ class Scripts:
             if isinstance(reply, Exception):
                 raise reply
         return replies
+
+
+class UnderWay:
+    """A call that was sent, and whose reply was not read yet."""
+
+    def __init__(self, scripts: Scripts, call: Call, connection: Any) -> None:
+        self._scripts = scripts
+        self._call = call
+        self._connection = connection
+
+    def result(self) -> Any:
+        """Wait for the reply. A lost connection is raised, not mended: whoever reads own pending entries next knows."""
+        try:
+            return self._connection.read_response()
+        except NoScriptError:
+            return self._scripts.run(self._call.script, self._call.keys, self._call.arguments)
+        except ResponseError:
+            raise
+        except BaseException:
+            self._connection.disconnect()
+            raise
+        finally:
+            self._scripts.release(self._connection)
 
 
 def _ordered(call: Call) -> tuple[list[str], list[str | bytes | int | float]]:

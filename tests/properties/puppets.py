@@ -13,7 +13,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from pipeline.scripts import Argument, Call, Scripts
 from pipeline.stage import Engine
-from tests.properties.chaos import DiedError
+from tests.properties.chaos import DiedError, Done
 from tests.world import World
 
 _PATIENCE_S = 20.0
@@ -40,6 +40,9 @@ class _StringedScripts(Scripts):
         if action == "die after":
             raise DiedError(name)
         return reply
+
+    def begin(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
+        return Done(self.run(name, keys, arguments))
 
     def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """One by one, as the server does them: anything may come between."""
