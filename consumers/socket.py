@@ -8,14 +8,13 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-import msgpack
 import orjson
 from redis.exceptions import RedisError
 from walrus import Database
 
 from pipeline.backlog import Appended
 from pipeline.contract import underlying_of
-from pipeline.geometry import new_york_day, split_pane
+from pipeline.geometry import new_york_day, unpack_pane
 from pipeline.life import Life
 from pipeline.provider.conversation import Pace
 from pipeline.provider.frames import Frame, Received, root_of
@@ -155,16 +154,12 @@ class Socket:
         return True
 
     def _contracts(self, epoch: str) -> list[Listed]:
-        contracts = []
-        for pane, packed in self._database.hgetall(self._keys.geometry(epoch)).items():
-            expiration, _ = split_pane(pane.decode())
-            listed = msgpack.unpackb(packed)
-            for side in ("call", "put"):
-                contracts += [
-                    Listed(ticker, expiration, strike)
-                    for strike, ticker in zip(listed["strikes"], listed[side], strict=True) if ticker
-                ]
-        return contracts
+        return [
+            Listed(ticker, pane.geometry.expiration, float(pane.geometry.strikes[column]))
+            for name, packed in self._database.hgetall(self._keys.geometry(epoch)).items()
+            for pane in [unpack_pane(name.decode(), packed, ())]
+            for ticker, (_, column) in pane.places.items()
+        ]
 
     def _choose(self) -> None:
         """Choose anew for all underlyings, because they share the limit, and say so to the provider and in Redis."""

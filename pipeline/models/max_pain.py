@@ -1,8 +1,12 @@
 """Max pain: the strike at which a pane's open interest would settle for the least."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from pipeline.models.quotes import Floats
+
+_KEPT = 512  # panes; open interest changes once a day, a pane is computed many times a second
 
 
 def max_pain(strikes: Floats, contracts: Floats) -> float:
@@ -11,6 +15,13 @@ def max_pain(strikes: Floats, contracts: Floats) -> float:
     payout(K) = sum of calls * max(K - K_i, 0) + puts * max(K_i - K, 0) over ``contracts`` float64[2, S], 0 for none.
     Of equal payouts the lowest strike.
     """
+    return _of(strikes.tobytes(), contracts.tobytes())
+
+
+@lru_cache(maxsize=_KEPT)
+def _of(strike_bytes: bytes, contract_bytes: bytes) -> float:
+    strikes = np.frombuffer(strike_bytes)
+    contracts = np.frombuffer(contract_bytes).reshape(2, strikes.size)
     if not contracts.sum() > 0.0:
         return float("nan")
     held = np.concatenate((contracts, contracts * strikes))
