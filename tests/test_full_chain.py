@@ -1,7 +1,7 @@
 """The whole real SPX chain of 2026-08-20 through the provider's protocol and every stage; then one tick."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from consumers.keeper import Keeper
 from pipeline.cboe import CboeChain, read_chain
 from pipeline.contract import parse_ticker
 from pipeline.provider.rest import Rest
+from pipeline.scripts import Call, Scripts, UnderWay
 from pipeline.settings import Settings
 from pipeline.simulator import Simulator, SimulatorSettings
 from pipeline.stage import Engine
@@ -53,6 +54,43 @@ def fetch(world: World) -> None:
             pass
 
 
+class WatchedScripts(Scripts):
+    """The real scripts; ``most`` is the greatest call of each: contracts it names, or bytes that it brings."""
+
+    def __init__(self, scripts: Scripts, most: dict[str, int]) -> None:
+        super().__init__(scripts._database)
+        self._most = most
+
+    def _watch(self, name: str, arguments: Mapping[str, Any]) -> None:
+        size = 0
+        match name:
+            case "stage" | "refresh":
+                size = len(arguments["contracts"])
+            case "hydrate":
+                size = sum(len(section["quotes"]) // 10 for section in arguments["sections"])
+            case "read_values":
+                size = len(arguments["tickers"])
+            case "publish":
+                size = sum(
+                    len(document["payload"]) + sum(map(len, document["patches"][1::2]))
+                    for document in arguments["documents"]
+                )
+        self._most[name] = max(self._most.get(name, 0), size)
+
+    def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Any]) -> Any:
+        self._watch(name, arguments)
+        return super().run(name, keys, arguments)
+
+    def begin(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Any]) -> UnderWay:
+        self._watch(name, arguments)
+        return super().begin(name, keys, arguments)
+
+    def run_all(self, calls: Sequence[Call]) -> list[Any]:
+        for call in calls:
+            self._watch(call.script, call.arguments)
+        return super().run_all(calls)
+
+
 def tile_values(document: dict[str, Any]) -> dict[tuple[str, ...], Any]:
     """(pane, strategy, side, pricing, strike index, width index) -> value, of a heatmap document."""
     values = {}
@@ -76,6 +114,9 @@ def test_the_whole_real_chain_is_one_epoch_and_a_tick_moves_its_own_tiles_only(
     world = World(database, settings)
     fetch(world)
     engines = [world.engine(stage) for stage in STAGES]
+    most: dict[str, int] = {}
+    for engine in engines:
+        engine.stage.scripts = WatchedScripts(engine.stage.scripts, most)
     world.settle(engines)
 
     contracts = set(world.contracts())
@@ -103,6 +144,17 @@ def test_the_whole_real_chain_is_one_epoch_and_a_tick_moves_its_own_tiles_only(
     old, new = tile_values(before), tile_values(after)
     moved = {tile for tile in new if new[tile] != old[tile]}
     assert moved == _tiles_of(ticker, before), "the tiles that have the contract as a leg, and no others"
+
+    burst = sorted(contracts)[:12_000]
+    quoted = [quote(ticker, 5.0, 5.5 + number % 7 / 10, tick["t"] + 1, number) for number, ticker in enumerate(burst)]
+    for first in range(0, len(quoted), 50):
+        world.frame(quoted[first : first + 50])
+    world.settle(engines)
+    versions = world.model("heatmap")["version"] - after["version"]
+    assert versions > 5, "so much is published in parts"
+    bounds = {"stage": 100, "read_values": 200, "hydrate": 1000 + 50, "publish": 2 * 1024 * 1024}
+    assert {name: size for name, size in most.items() if name in bounds and size > bounds[name]} == {}
+    assert all(most[name] > bound // 4 for name, bound in bounds.items()), "bounds that calls came near to"
 
 
 def _tiles_of(ticker: str, document: dict[str, Any]) -> set[tuple[Any, ...]]:
