@@ -44,12 +44,13 @@ DOCUMENT_TTL_S = 72 * 3600
 FRESH_TTL_S = 60
 PIECE_BYTES = 64 * 1024
 """A string that grows by so much at a time never holds the server up: tens of megabytes in one command do."""
-PART_BYTES = 512 * 1024
+PART_BYTES = 768 * 1024
 """More than this is published in several parts: some four milliseconds of the server's time each."""
 PAYLOAD_SPARE_S = 60
 """A payload under a key of its own outlives its entry, so that a reader that has the one has the other."""
-CELL_BYTES, PANE_BYTES = 48, 16 * 1024
-"""About what a changed tile, and a pane besides its tiles (heads, GEX), cost a call."""
+CELL_BYTES, PATCH_BYTES, PANE_BYTES = 36, 200, 16 * 1024
+"""About what a changed tile, a patch of neighbouring ones, and a pane besides its tiles (heads, GEX) cost a call."""
+_APART = 8  # cells between two changed ones, from which they are no neighbours
 HEADER_MARK = "header"
 _NOT_AS_STORED = -1
 
@@ -313,11 +314,13 @@ def _parts(known: Known, panes: Mapping[str, _Computed], full: bool) -> list[lis
     parts: list[list[str]] = [[]]
     size = 0
     for pane, computed in panes.items():
-        cells = int(np.count_nonzero(heatmap_cells(computed.model.grids) != published[pane]))
-        size += cells * CELL_BYTES + PANE_BYTES
-        if parts[-1] and size > PART_BYTES:
+        cells = np.flatnonzero(heatmap_cells(computed.model.grids) != published[pane])
+        patches = 1 + int(np.count_nonzero(np.diff(cells) > _APART))
+        cost = cells.size * CELL_BYTES + patches * PATCH_BYTES + PANE_BYTES
+        if parts[-1] and size + cost > PART_BYTES:
             parts.append([])
-            size = cells * CELL_BYTES + PANE_BYTES
+            size = 0
+        size += cost
         parts[-1].append(pane)
     return parts
 
