@@ -267,13 +267,13 @@ def _counts(chain: Chain) -> list[str | int]:
 def _staged(row: ChainContract, chain: Chain) -> list[object]:
     ticker = row.ticker
     fields = [
+        part for name, value in zip(CHAIN_FIELDS, row.chain, strict=True) if value is not None for part in (name, value)
+    ]
+    fields += [
         "underlying", ticker.underlying, "root", ticker.root, "pane", ticker.pane,
         "expiration", ticker.expiration.isoformat(), "strike", registers.decimal(ticker.strike),
         "type", ticker.side, "multiplier", "100", "chain_ts", str(chain.ts),
     ]
-    for name, value in zip(CHAIN_FIELDS, row.chain, strict=True):
-        if value is not None:
-            fields += [name, value]
     return [ticker.ticker, fields, _packed(row.quote), _packed(row.trade), _packed(row.volume)]
 
 

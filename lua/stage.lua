@@ -35,7 +35,7 @@ if redis.call('SISMEMBER', staged, chunk) == 1 then return 1 end
 local nothing = {}
 for i = 1, #REGISTER_FIELDS do nothing[i] = false end
 for _, contract in ipairs(cmsgpack.unpack(ARGV[10])) do
-  local sets = {} -- what ticks write and claims read comes first: a small hash is searched from its beginning
+  local sets = {} -- what ticks write comes first, then what claims read: a hash is searched from its beginning
   local held = known ~= '' and redis.call('HMGET', known .. contract[1], unpack(REGISTER_FIELDS)) or nothing
   local from = 1
   for i, fields in ipairs(REGISTERS) do
