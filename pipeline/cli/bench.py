@@ -116,7 +116,7 @@ def _check_report(path: Path) -> None:
 
 
 def _write_report(path: Path, measured: "list[Measured]") -> None:
-    from pipeline.bench.report import report_page
+    from pipeline.cli.bench_report import report_page
 
     try:
         path.write_text(report_page(measured), encoding="utf-8")

@@ -12,7 +12,7 @@ pytest.importorskip("pygal", reason="pygal is not installed: it is of the `bench
 
 @pytest.fixture
 def page() -> str:
-    from pipeline.bench.report import report_page
+    from pipeline.cli.bench_report import report_page
 
     figures = {"ours <b>": Sample((900.0, 1000.0), "/s"), "theirs": Sample((3.0, 4.0), "/s"), "size": Sample((1.0,))}
     result = Result("some", figures, {"good": Sample((2.0,)), "bad": Sample((0.1,))}, notes=("a & b",))
