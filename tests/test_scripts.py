@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.exceptions import ResponseError
 from walrus import Database
 
 from consumers.keeper import GROUPS, Keeper
 from pipeline import scripts as scripts_module
-from pipeline.scripts import Scripts, sources
+from pipeline.scripts import Call, Scripts, sources
 from pipeline.settings import Settings
 from pipeline.shipped import shipped
 from tests.world import T0, World, quote, row, tickers
@@ -79,6 +80,27 @@ def test_a_call_with_wrong_names_fails_before_the_server(settings: Settings, ser
         nowhere.run("leave", {"stream": "s"}, {"group": "g"})
     with pytest.raises(TypeError, match="missing or unknown more"):
         nowhere.run("leave", {"stream": "s"}, {**good, "more": 1})
+
+
+def test_a_server_that_has_forgotten_the_scripts_is_given_them_again(database: Database) -> None:
+    scripts = Scripts(database)
+    call = Call("read_tiles", {"tiles": "t", "grids": "g"}, {})
+    database.script_flush()
+    assert scripts.run_all([call, call]) == [[b"", []], [b"", []]]
+    database.script_flush()
+    assert scripts.begin(call.script, call.keys, call.arguments).result() == [b"", []]
+
+
+def test_of_calls_sent_together_the_first_error_is_raised_and_the_others_are_done(database: Database) -> None:
+    scripts = Scripts(database)
+    database.set("h", "no hash")
+    database.hset("t", "claims", 7)
+    good, bad = ({"tiles": name, "grids": "g"} for name in ("t", "h"))
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        scripts.run_all([Call("read_tiles", good, {}), Call("read_tiles", bad, {})])
+    with pytest.raises(ResponseError, match="WRONGTYPE"):
+        scripts.begin("read_tiles", bad, {}).result()
+    assert scripts.begin("read_tiles", good, {}).result() == [b"", [b"claims", b"7"]], "its connection is fit for use"
 
 
 def test_no_key_name_is_spelled_outside_of_keys() -> None:
