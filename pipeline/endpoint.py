@@ -38,6 +38,8 @@ class Endpoint:
     started: int
     """Wall time, ms."""
     version: str
+    dashboard: str = ""
+    """Where the first gateway serves; empty where none was asked for."""
     pids: dict[str, int] = field(default_factory=dict)
 
     def write(self, path: Path) -> None:

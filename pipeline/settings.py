@@ -42,6 +42,10 @@ class Settings(BaseSettings):
     namespace: str = ""
     """Put in front of every key, so that a replay cannot touch what is live."""
 
+    # --- the gateway ---
+    gateway_port: int = Field(8400, ge=0, le=65535)
+    """Port of the dashboard, its events and documents. `up` takes a free one where this one is taken; 0: any."""
+
     # --- the provider ---
     api_key: SecretStr = SecretStr("")
     rest_url: str = "https://api.massive.com"

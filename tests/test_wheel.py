@@ -48,7 +48,7 @@ def test_the_wheel_holds_all_scripts_and_the_procfile_and_no_test(wheel: Path) -
         assert f"pipeline/lua/{path.relative_to(ROOT / 'lua')}" in names
     for path in (ROOT / "pipeline" / "schemas").glob("*.json"):
         assert f"pipeline/schemas/{path.name}" in names
-    assert "pipeline/Procfile" in names
+    assert {"pipeline/Procfile", "pipeline/dashboard/index.html"} <= names
     assert not [name for name in names if name.startswith("tests/")]
 
 

@@ -23,6 +23,7 @@ from pipeline.cli.board import status_lines, status_tables
 from pipeline.cli.refused import Failed, Refused
 from pipeline.database import ServerError, connect, server_fault, shown
 from pipeline.endpoint import Endpoint
+from pipeline.gateway.address import address_of
 from pipeline.keys import Keys
 from pipeline.server import EmbeddedServer
 from pipeline.settings import Settings, SettingsError, load_settings
@@ -31,6 +32,7 @@ from pipeline.status import Status, read_status
 from pipeline.supervisor import Supervisor, parse_scale
 
 PROVIDER = "provider"
+_GATEWAY = "gateway"
 _KEYED = ("chain", "socket", "spot")  # the stages that speak with the provider; no other process gets the key
 _SIMULATED_KEY = "simulated"  # the simulator takes any key; the real one has no business there
 _PROVIDER_S = 60.0
@@ -135,6 +137,7 @@ class Session:
         self._rest, self._ws = plan.settings.rest_url, plan.settings.ws_url
         self._started = int(time.time() * 1000)
         self._names: list[str] = []
+        self._dashboard = ""
         self._trouble = ""
 
     def run(self) -> list[str]:
@@ -171,11 +174,25 @@ class Session:
             self._supervisor.add(PROVIDER, command, self._environment(with_key=False))
         processes = parse_procfile(shipped("Procfile").read_text()).processes
         # PORT, where it is set, is only where counting starts: a worker's port is PORT + 100 x stage + number.
+        taken: set[int] = set()
         for process in expand_processes(processes, self._plan.scale, port=self._settings.port or None):
             stage = process.name.partition(".")[0]
             environment = self._environment(with_key=stage in _KEYED) | process.env
+            if stage == _GATEWAY:
+                environment |= self._dashboard_port(taken)
             self._supervisor.add(process.name, process.cmd, environment)
             self._names.append(process.name)
+
+    def _dashboard_port(self, taken: set[int]) -> dict[str, str]:
+        """Where a gateway serves: the port of the settings, else a free one. The first one's is the dashboard."""
+        settings = self._settings
+        port = settings.gateway_port
+        if not port or port in taken or not _is_free(settings.host, port):
+            port = _free_port()
+        taken.add(port)
+        if not self._dashboard:
+            self._dashboard = address_of(settings, port)
+        return {"MASSIVE_GATEWAY_PORT": str(port)}
 
     def _start_provider(self) -> None:
         """The stages would only complain and back off while it builds its market, so they wait for it."""
@@ -197,6 +214,8 @@ class Session:
                 self._supervisor.turn(0.0)
         self._supervisor.on_change = self._tell
         self._tell()
+        if self._dashboard and not self._asked.to_end:
+            self._supervisor.say(f"dashboard at {self._dashboard}")
 
     def _environment(self, with_key: bool) -> dict[str, str]:
         settings = self._settings
@@ -219,7 +238,7 @@ class Session:
         Endpoint(
             redis=self._url, provider=self._rest, simulated=not self._plan.live, symbols=self._settings.symbols,
             layout=self._settings.layout, namespace=self._settings.namespace, pid=os.getpid(), started=self._started,
-            version=_version(),
+            version=_version(), dashboard=self._dashboard,
             pids=self._supervisor.pids() | ({"redis": self._server.pid} if self._server else {}),
         ).write(self._settings.endpoint_file)
 
@@ -303,6 +322,16 @@ def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as who will listen: a past connection is no taker
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
 
 
 def _listens(url: str) -> bool:

@@ -17,16 +17,19 @@ def status(as_json: bool, data_dir: Path | None) -> None:
 
     reached = reach(data_dir)
     found = read_status(reached.database, reached.keys, reached.symbols)
+    dashboard = reached.endpoint.dashboard if reached.endpoint else ""
     if as_json:
         import orjson
 
-        record = {"redis": shown(reached.url), **found.as_record()}
+        record = {"redis": shown(reached.url), "dashboard": dashboard, **found.as_record()}
         click.echo(orjson.dumps(record, option=orjson.OPT_INDENT_2).decode())
         return
     from pipeline.cli.board import status_tables, wide_console
 
     console = wide_console(160)
     console.print(f"redis {shown(reached.url)}", highlight=False)
+    if dashboard:
+        console.print(f"dashboard {dashboard}", highlight=False)
     console.print(status_tables(found), highlight=False)
 
 
