@@ -86,6 +86,7 @@ class Engine:
         self._outage = Outage(self._log, "redis")
         self._failing: set[str] = set()  # which of read, reclaim and commit fail: it is healed when none does
         self._fetched: queue.Queue[list[Entry]] = queue.Queue(maxsize=1)
+        self._in_hand: list[Entry] = []  # read when told to stop, and behind what was fetched
         self._held: set[tuple[str, str]] = set()  # entries in this process's hands: not to be taken up a second time
         self._lock = threading.Lock()
         self._read_own = threading.Event()  # after any lost reply an entry may be ours without our knowing
@@ -100,7 +101,7 @@ class Engine:
 
     # --- life ---
     def run(self) -> None:
-        """Until stop: read, commit, recover. Then finish what was read, hand back the rest, leave the group."""
+        """Until stop: read, commit, recover. Then finish what was read, hand over the rest, leave the group."""
         self._ensure_group()
         self._reader = threading.Thread(target=self._prefetch, name=f"{self.stage.name}-reader", daemon=True)
         self._reader.start()
@@ -141,7 +142,8 @@ class Engine:
                     break
                 except queue.Full:
                     if self.stop.is_set():
-                        return  # still in our hands: the drain hands it back
+                        self._in_hand = entries  # the drain does it last
+                        return
 
     def _read(self) -> list[Entry]:
         try:
@@ -391,22 +393,16 @@ class Engine:
 
     # --- leaving ---
     def _drain(self) -> None:
-        """Finish what was read, then hand back what is still in our hands, so that the next sweep takes it at once, and
-        leave."""
+        """Finish what was read, then leave; what is still ours then, the next sweep of another takes at once."""
         deadline = time.monotonic() + self._settings.drain_s
         while time.monotonic() < deadline:
             try:
                 self._handle(self._fetched.get_nowait())
             except queue.Empty:
                 break
+        if time.monotonic() < deadline:
+            self._handle(self._in_hand)
         try:
-            with self._lock:
-                held = sorted(self._held)
-            for stream, entry in held:
-                self.stage.scripts.run(
-                    "release", {"stream": stream},
-                    {"group": self.stage.name, "consumer": self.consumer, "entry": entry},
-                )
             for stream in self._streams:
                 self.stage.scripts.run(
                     "leave", {"stream": stream}, {"group": self.stage.name, "consumer": self.consumer}

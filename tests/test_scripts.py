@@ -15,6 +15,7 @@ from pipeline import scripts as scripts_module
 from pipeline.scripts import Call, Scripts, sources
 from pipeline.settings import Settings
 from pipeline.shipped import shipped
+from tests.waiting import wait_until
 from tests.world import T0, World, quote, row, tickers
 
 REPOSITORY = Path(__file__).parents[1]
@@ -213,50 +214,57 @@ def test_trim_makes_room_when_memory_is_full(private_server: Any) -> None:
     database.connection_pool.disconnect()
 
 
-# --- release, leave, renew ---
+# --- leave, renew ---
 def consumers(database: Database) -> set[str]:
     return {row["name"].decode() for row in database.xinfo_consumers(STREAM, GROUP)}
 
 
-def release(scripts: Scripts, entry: str, consumer: str) -> int:
-    return int(
-        scripts.run("release", {"stream": STREAM}, {"group": GROUP, "consumer": consumer, "entry": entry})
-    )
+def leave(scripts: Scripts, consumer: str) -> int:
+    return int(scripts.run("leave", {"stream": STREAM}, {"group": GROUP, "consumer": consumer}))
 
 
-def test_a_released_entry_is_taken_at_once_and_does_not_count_as_a_failure(
+def test_who_leaves_hands_over_what_it_owns_to_be_taken_at_once_and_no_failure(
     database: Database, scripts: Scripts
 ) -> None:
+    ids = fill(database, 250)
+    database.xgroup_create(STREAM, GROUP, "0")
+    (theirs,) = read(database, 1, consumer="two")
+    mine = read(database, 249)
+    database.xdel(STREAM, mine[7])
+    assert leave(scripts, "one") == 1
+    assert consumers(database) == {"two"}
+    rows = {row["message_id"].decode(): row for row in database.xpending_range(STREAM, GROUP, "-", "+", 300)}
+    assert list(rows) == [entry for entry in ids if entry != mine[7]], "all but what the stream no longer holds"
+    assert {row["consumer"] for row in rows.values()} == {b"two"}
+    assert {rows[entry]["times_delivered"] for entry in mine if entry in rows} == {0}
+    _, taken, _ = database.xautoclaim(STREAM, GROUP, "three", 3_000_000, count=300)
+    assert [row[0].decode() for row in taken] == [entry for entry in rows if entry != theirs]
+
+
+def test_the_heir_is_who_was_heard_of_last(database: Database, scripts: Scripts) -> None:
+    fill(database, 3)
+    database.xgroup_create(STREAM, GROUP, "0")
+    read(database, 1, consumer="dead")
+    wait_until(lambda: database.xinfo_consumers(STREAM, GROUP)[0]["idle"] > 20, "a silence that counts")
+    for consumer in ("one", "live"):
+        read(database, 1, consumer=consumer)
+    assert leave(scripts, "one") == 1
+    owners = [row["consumer"] for row in database.xpending_range(STREAM, GROUP, "-", "+", 9)]
+    assert owners == [b"dead", b"live", b"live"]
+
+
+def test_the_last_leaves_only_when_it_owns_nothing(database: Database, scripts: Scripts) -> None:
     fill(database, 1)
     database.xgroup_create(STREAM, GROUP, "0")
     (entry,) = read(database, 1)
-    assert release(scripts, entry, "one") == 1
+    assert leave(scripts, "one") == 0
+    assert consumers(database) == {"one"}
     (row,) = database.xpending_range(STREAM, GROUP, "-", "+", 1)
     assert row["times_delivered"] == 0
-    _, rows, _ = database.xautoclaim(STREAM, GROUP, "two", 3_000_000)
-    assert [row[0].decode() for row in rows] == [entry]
-
-
-def test_an_entry_of_another_is_not_released(database: Database, scripts: Scripts) -> None:
-    fill(database, 1)
-    database.xgroup_create(STREAM, GROUP, "0")
-    (entry,) = read(database, 1)
-    assert release(scripts, entry, "two") == 0
+    assert [row[0].decode() for row in database.xautoclaim(STREAM, GROUP, "two", 3_000_000)[1]] == [entry]
     database.xack(STREAM, GROUP, entry)
-    assert release(scripts, entry, "one") == 0
-    assert database.xautoclaim(STREAM, GROUP, "two", 3_000_000)[1] == []
-
-
-def test_a_consumer_leaves_only_when_it_owns_nothing(database: Database, scripts: Scripts) -> None:
-    fill(database, 1)
-    database.xgroup_create(STREAM, GROUP, "0")
-    (entry,) = read(database, 1)
-    leave = {"group": GROUP, "consumer": "one"}
-    assert scripts.run("leave", {"stream": STREAM}, leave) == 0
-    assert consumers(database) == {"one"}
-    database.xack(STREAM, GROUP, entry)
-    assert scripts.run("leave", {"stream": STREAM}, leave) == 1
-    assert consumers(database) == set()
+    assert leave(scripts, "one") == 1
+    assert consumers(database) == {"two"}
 
 
 def test_renewing_steals_nothing(database: Database, scripts: Scripts) -> None:
