@@ -115,6 +115,9 @@ class HydrateStage:
                 if counts is not None:
                     for outcome, n in zip(("applied", "stale", "size_only", "geometry_miss"), counts, strict=True):
                         metrics.EVENTS.labels(self.name, outcome).inc(n)
+                    for section in ready[0].sections.values():
+                        metrics.EVENTS.labels(self.name, "events").inc(section.events)
+                        metrics.EVENTS.labels(self.name, "conflated").inc(section.events - len(section.worths))
                     return
                 self._epochs.clear()
                 reply = self.scripts.run("hydrate", *self._call(ready[0].entries, consumer, self._sections(ready)))

@@ -24,6 +24,7 @@ from pipeline.logs import Log, Outage, get_log
 from pipeline.publication import MODELS
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
+from pipeline.stage import passes
 
 JOB_PATIENCE_MS = 120_000
 """A fetch that has not finished for so long is lost: its job is queued again."""
@@ -333,11 +334,13 @@ def run(settings: Settings, database: Database, life: Life) -> None:
                 keeper.turn()
             outage.healed()
             life.unready("")
-        except (RedisError, OSError) as error:
-            outage.broke(f"{type(error).__name__}: {error}")
-            life.unready("redis")
+            life.fails("")
         except Exception as error:  # one duty's fault must not end the others'
             outage.broke(f"{type(error).__name__}: {error}")
+            if passes(error):
+                life.unready("redis")
+            else:
+                life.fails(f"{type(error).__name__}: {error}")
         life.progress()
         life.stop.wait(min(settings.keeper_interval_s, 1.0))
     try:

@@ -5,6 +5,7 @@ from urllib.parse import urlsplit
 from redis import ConnectionPool
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 from walrus import Database
 
 from pipeline.settings import Settings, SettingsError
@@ -37,6 +38,24 @@ def connect_checked(settings: Settings) -> Database:
     if fault:
         raise ServerError(fault)
     return database
+
+
+def answers(database: Database, within_s: float = 2.0) -> bool:
+    """Whether the server answers now, asked on a connection of its own: those of the pool may all be waiting."""
+    pool = database.connection_pool
+    given = {**pool.connection_kwargs, "socket_timeout": within_s, "socket_connect_timeout": within_s, "retry": None}
+    connection = pool.connection_class(**given)
+    try:
+        connection.connect()
+        connection.send_command("PING")
+        connection.read_response()
+    except (RedisConnectionError, RedisTimeoutError, OSError):
+        return False
+    except RedisError:
+        return True  # it refuses, and so it answers
+    finally:
+        connection.disconnect()
+    return True
 
 
 def server_fault(database: Database, url: str) -> str:

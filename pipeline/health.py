@@ -1,4 +1,4 @@
-"""What a process tells those who watch it: /metrics, /healthz (it is alive) and /readyz (it does its work)."""
+"""What a process tells those who watch it: /metrics, /healthz (it gets on) and /readyz (it does its work)."""
 
 import socket
 import socketserver
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import make_wsgi_app
+from redis.exceptions import RedisError
 
 if TYPE_CHECKING:
     from wsgiref.types import StartResponse, WSGIEnvironment
@@ -18,13 +19,17 @@ _EVERYWHERE = ("", "0.0.0.0", "::")  # noqa: S104 - recognised, not bound to
 
 
 class HealthServer:
-    """A small HTTP server on its own threads. ``fault`` answers why the process is not ready, or an empty string."""
+    """A small HTTP server on its own threads. ``fault`` answers why the process is not ready, or an empty string;
+    ``stuck`` why it should be started again."""
 
-    def __init__(self, host: str, port: int, fault: Callable[[], str]) -> None:
+    def __init__(self, host: str, port: int, fault: Callable[[], str], stuck: Callable[[], str] = lambda: "") -> None:
         """Nothing is bound before ``start``. Port 0: any free one, then found in ``address``."""
+        self.documents: dict[str, Callable[[], bytes]] = {}
+        """Further paths, and what makes their JSON; an OSError or RedisError of it is answered with 503."""
         self._host = host
         self._port = port
         self._fault = fault
+        self._stuck = stuck
         self._metrics = make_wsgi_app()
         self._server: _Server | None = None
         self._thread: threading.Thread | None = None
@@ -65,19 +70,29 @@ class HealthServer:
             answer: Iterable[bytes] = self._metrics(environ, start_response)
             return answer
         if path == "/healthz":
-            return _text(start_response, "200 OK", "alive")
+            stuck = self._stuck()
+            return _text(start_response, "503 Service Unavailable" if stuck else "200 OK", stuck or "alive")
         if path == "/readyz":
             fault = self._fault()
             return _text(start_response, "503 Service Unavailable" if fault else "200 OK", fault or "ready")
-        return _text(start_response, "404 Not Found", "there are /metrics, /healthz and /readyz")
+        if path in self.documents:
+            try:
+                return _body(start_response, "200 OK", self.documents[path](), "application/json")
+            except (RedisError, OSError) as error:
+                return _text(start_response, "503 Service Unavailable", type(error).__name__)
+        there = ["/metrics", "/healthz", "/readyz", *self.documents]
+        return _text(start_response, "404 Not Found", f"there are {', '.join(there)}")
 
 
 def _text(start_response: "StartResponse", status: str, text: str) -> list[bytes]:
-    body = f"{text}\n".encode()
+    return _body(start_response, status, f"{text}\n".encode(), "text/plain; charset=utf-8")
+
+
+def _body(start_response: "StartResponse", status: str, body: bytes, kind: str) -> list[bytes]:
     start_response(
         status,
         [
-            ("Content-Type", "text/plain; charset=utf-8"),
+            ("Content-Type", kind),
             ("Content-Length", str(len(body))),
             ("Cache-Control", "no-store"),
         ],

@@ -23,6 +23,7 @@ from pipeline.provider.conversation import Pace
 from pipeline.provider.frames import Frame, Received
 from pipeline.provider.sockets import Feed
 from pipeline.settings import Settings
+from pipeline.stage import passes
 
 BACKLOG_BYTES = 64 * 1024 * 1024  # some minutes of a busy market
 BATCH_ENTRIES, BATCH_BYTES = 500, 4 * 1024 * 1024
@@ -65,6 +66,7 @@ class Relay:
         self._counts: Counter[tuple[str, str]] = Counter()
         self._notes: dict[tuple[str, str], int | str] = {}
         self._counted: Counter[str] = Counter()
+        self._delay = metrics.ProviderDelay(life.stage)
         self._due = {"lock": 0.0, "turn": 0.0, "count": 0.0}
 
     # --- for the stage ---
@@ -107,8 +109,10 @@ class Relay:
         except (RedisError, OSError) as error:
             metrics.ERRORS.labels(self._life.stage, type(error).__name__.lower()).inc()
             self._outage.broke(f"{type(error).__name__}: {error}")
+            self._life.fails("" if passes(error) else f"{type(error).__name__}: {error}")
             self._life.stop.wait(_IDLE_S)  # frames go on being received meanwhile
         else:
+            self._life.fails("")
             self._outage.healed()
             self._tell_refusal()
 
@@ -142,6 +146,9 @@ class Relay:
             self.feed = None
 
     def _on_frame(self, received: Received, frame: Frame) -> None:
+        first = frame.events[0] if frame.events else None
+        if isinstance(first, dict) and isinstance(first.get("t"), int):
+            self._delay.observe(received.ts, first["t"])
         self.backlog.put(self._read(received, frame))
 
     def _write(self) -> None:
@@ -160,7 +167,7 @@ class Relay:
                 written = [entry for entry in self._in_hand if entry.stream == stream]
                 self._in_hand = [entry for entry in self._in_hand if entry.stream != stream]
                 metrics.EVENTS.labels(self._life.stage, "written").inc(len(written))
-                metrics.LATENCY.labels(self._life.stage).observe(max(0.0, time.time() - written[0].ts / 1000))
+                self._life.note_latency(metrics.observe_way(self._life.stage, str(written[0].ts)))
 
     # --- counting ---
     def _write_counts(self) -> None:

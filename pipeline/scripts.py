@@ -6,6 +6,8 @@ so that a rule that several scripts keep is written once. Structured arguments t
 """
 
 import re
+import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -17,12 +19,23 @@ from redis.commands.core import Script
 from redis.exceptions import NoScriptError, ResponseError
 from walrus import Database
 
+from pipeline import metrics
 from pipeline.shipped import shipped
 
 _NAMED = re.compile(r"(KEYS|ARGV)\[(\d+)\] +(\w+)")
 _INCLUDE = re.compile(r"^-- @include (\w+)$", re.MULTILINE)
 
 Argument = str | bytes | int | float | list[Any] | dict[str, Any]
+
+_REFUSALS = frozenset({
+    b"gone", b"epochs", b"stale", b"wait", b"retired", b"held", b"clean", b"unfinished", b"unknown", b"lost",
+    b"incomplete", b"superseded",
+})
+"""Words with which a script says that it changed nothing that its entries were for; others say so by a number."""
+_REFUSAL_NUMBERS: Mapping[str, Mapping[int, str]] = {
+    "commit_pane": {-1: "stale", -2: "retired"}, "publish": {0: "stale", -1: "not_as_stored"},
+    "refresh": {-1: "gone", -2: "retired"}, "finish_chain": {0: "gone"}, "stage": {0: "gone"},
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +88,14 @@ class Scripts:
 
     def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
         """Run one script. Lists and dicts are packed; what it returns is what its header says, strings as bytes."""
-        return self._scripts[name](*_ordered(Call(name, keys, arguments)))
+        ordered = _ordered(Call(name, keys, arguments))
+        began = time.perf_counter()
+        try:
+            reply = self._scripts[name](*ordered)
+        finally:
+            _count_calls(name, 1, time.perf_counter() - began)
+        _count_refusal(name, reply)
+        return reply
 
     def release(self, connection: Any) -> None:
         self._database.connection_pool.release(connection)
@@ -108,14 +128,19 @@ class Scripts:
                 for index in waiting:
                     keys, arguments = _ordered(calls[index])
                     pipeline.evalsha(self._scripts[calls[index].script].sha, len(keys), *keys, *arguments)
+                began = time.perf_counter()
                 for index, reply in zip(waiting, pipeline.execute(raise_on_error=False), strict=True):
                     replies[index] = reply
+                took_s = time.perf_counter() - began
+            for name, number in Counter(calls[index].script for index in waiting).items():
+                _count_calls(name, number, took_s * number / len(waiting))
             waiting = [index for index in waiting if isinstance(replies[index], NoScriptError)]
             for name in {calls[index].script for index in waiting}:
                 self._database.script_load(sources()[name].text)
-        for reply in replies:
+        for call, reply in zip(calls, replies, strict=True):
             if isinstance(reply, Exception):
                 raise reply
+            _count_refusal(call.script, reply)
         return replies
 
 
@@ -126,11 +151,14 @@ class UnderWay:
         self._scripts = scripts
         self._call = call
         self._connection = connection
+        self._began = time.perf_counter()
 
     def result(self) -> Any:
         """Wait for the reply. A lost connection is raised, not mended: whoever reads own pending entries next knows."""
         try:
-            return self._connection.read_response()
+            reply = self._connection.read_response()
+            _count_refusal(self._call.script, reply)
+            return reply
         except NoScriptError:
             return self._scripts.run(self._call.script, self._call.keys, self._call.arguments)
         except ResponseError:
@@ -139,7 +167,24 @@ class UnderWay:
             self._connection.disconnect()
             raise
         finally:
+            _count_calls(self._call.script, 1, time.perf_counter() - self._began)
             self._scripts.release(self._connection)
+
+
+def _count_calls(script: str, number: int, took_s: float) -> None:
+    metrics.SCRIPT_CALLS.labels(script).inc(number)
+    metrics.SCRIPT_SECONDS.labels(script).inc(took_s)
+
+
+def _count_refusal(script: str, reply: Any) -> None:
+    first = reply[0] if isinstance(reply, list) and reply else reply
+    reason = None
+    if isinstance(first, bytes):
+        reason = first.decode() if first in _REFUSALS else None
+    elif isinstance(first, int) and script in _REFUSAL_NUMBERS:
+        reason = _REFUSAL_NUMBERS[script].get(first)
+    if reason is not None:
+        metrics.SCRIPT_REFUSALS.labels(script, reason).inc()
 
 
 def _ordered(call: Call) -> tuple[list[str], list[str | bytes | int | float]]:

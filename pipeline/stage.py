@@ -47,6 +47,10 @@ _PASSING_CODES = ("BUSY ", "NOREPLICAS", "MISCONF", "OOM ", "READONLY ")
 _Rows = list[tuple[bytes, dict[bytes, bytes]]]
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
 _BATCH_MIN = 16
+_FAILING_S = 5.0  # what fails for so long without a break is told; anything shorter is the backoff's business
+_COMMITLESS_S = 6.0  # so long failing at every entry: longer than it takes to try a single bad one and bury it
+_LATELY_S = 2.0  # and still failing: between a bad entry's last tries there are longer pauses
+_READLESS_S = 6.0  # beyond block_ms
 
 
 class Stage(Protocol):
@@ -84,7 +88,12 @@ class Engine:
         self._group = database.consumer_group(stage.name, dict.fromkeys(self._streams, "0"), consumer=consumer)
         self._log = get_log(stage=stage.name, consumer=consumer)
         self._outage = Outage(self._log, "redis")
-        self._failing: set[str] = set()  # which of read, reclaim and commit fail: it is healed when none does
+        # Which of read, reclaim and commit fail, since when, and whether the server is away: healed when none does.
+        self._failing: dict[str, tuple[float, bool]] = {}
+        self._why = ""  # the newest failure
+        self._commitless: tuple[float, float] | None = None  # first and last failure of an entry since the last commit
+        self._read_at = time.monotonic()
+        self._worst_s: float | None = None  # longest way of an entry to its commit since last asked
         self._fetched: queue.Queue[list[Entry]] = queue.Queue(maxsize=1)
         self._in_hand: list[Entry] = []  # read when told to stop, and behind what was fetched
         self._held: set[tuple[str, str]] = set()  # entries in this process's hands: not to be taken up a second time
@@ -119,6 +128,41 @@ class Engine:
         self._handle(entries)
         return len(entries)
 
+    def fault(self) -> str:
+        """Why no work is being done, in a few words, or an empty string. Any thread may ask, of an engine that runs."""
+        now = time.monotonic()
+        with self._lock:
+            since = min((began for began, _ in self._failing.values()), default=now)
+            commitless = self._commitless
+        if now - since > _FAILING_S:
+            return f"fails: {self._why}"
+        if self._reader is not None and now - self._read_at > _READLESS_S + self._settings.block_ms / 1000:
+            return "reads nothing"
+        if commitless and now - commitless[0] > _COMMITLESS_S and now - commitless[1] < _LATELY_S:
+            return f"commits nothing: {self._why}"
+        return ""
+
+    def away(self) -> bool:
+        """Whether what fails is the server or the way to it, which no restart of this process would mend."""
+        with self._lock:
+            return any(away for _, away in self._failing.values())
+
+    def lag(self) -> int:
+        """Entries that nobody has read; what the server has lost count of is not in it. Raises RedisError."""
+        lag = 0
+        for stream in self._streams:
+            try:
+                rows = self._database.xinfo_groups(stream)
+            except ResponseError:
+                continue  # no such stream any more: the next read makes it, and the group, again
+            lag += sum(row.get("lag") or 0 for row in rows if row["name"] == self.stage.name.encode())
+        return lag
+
+    def take_latency(self) -> float | None:
+        """The longest way of an entry to its commit since this was last asked, in seconds."""
+        worst_s, self._worst_s = self._worst_s, None
+        return worst_s
+
     def _turn(self, wait_s: float) -> None:
         self._handle(self._due())
         self._handle(self._reclaim())
@@ -141,6 +185,7 @@ class Engine:
                     self._fetched.put(entries, timeout=0.2)
                     break
                 except queue.Full:
+                    self._read_at = time.monotonic()  # it would read, if what it read were taken
                     if self.stop.is_set():
                         self._in_hand = entries  # the drain does it last
                         return
@@ -150,12 +195,14 @@ class Engine:
             if self._read_own.is_set():
                 entries = self._own_pending()
                 if entries:
+                    self._read_at = time.monotonic()
                     return entries
                 self._read_own.clear()
             reply = self._group.read(count=self._count, block=self._settings.block_ms if self._reader else None)
         except (RedisError, OSError) as error:
             self._broke("read", error)
             return []
+        self._read_at = time.monotonic()
         self._healed("read")
         entries = self._entries(reply or [], fresh=True)
         self._adapt(max((len(rows) for _, rows in reply or []), default=0))
@@ -257,21 +304,23 @@ class Engine:
         self._read_own.set()
         if _no_group(error):
             metrics.ERRORS.labels(self.stage.name, "nogroup").inc()
-            self._fails(what, "the consumer group is gone; it is made again from the start of the stream")
+            self._fails(what, "the consumer group is gone; it is made again from the start of the stream", away=False)
             self._ensure_group()
         else:
             metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
-            self._fails(what, f"{type(error).__name__}: {error}")
+            self._fails(what, f"{type(error).__name__}: {error}", away=passes(error))
         self.stop.wait(0.1 + random.random() * 0.2)
 
-    def _fails(self, what: str, why: str) -> None:
+    def _fails(self, what: str, why: str, away: bool) -> None:
         with self._lock:
-            self._failing.add(what)
+            since = self._failing.get(what, (time.monotonic(), away))[0]
+            self._failing[what] = since, away
+            self._why = why
             self._outage.broke(why)
 
     def _healed(self, what: str) -> None:
         with self._lock:
-            self._failing.discard(what)
+            self._failing.pop(what, None)
             if not self._failing:
                 self._outage.healed()
 
@@ -281,7 +330,7 @@ class Engine:
                 self._group.create(ensure_keys_exist=False, mkstream=True)
                 return
             except (RedisError, OSError) as error:
-                self._fails("read", f"{type(error).__name__}: {error}")
+                self._fails("read", f"{type(error).__name__}: {error}", away=passes(error))
                 if self.stop.wait(backoff):
                     return
 
@@ -306,6 +355,7 @@ class Engine:
                 done = [entry for entry in entries if entry.id not in gone.left]
                 entries = [entry for entry in entries if entry.id in gone.left]
                 metrics.GONE.labels(self.stage.name).inc(len(done))
+                self._commitless = None
                 self._let_go(done)
                 continue
             except Poison as poison:
@@ -322,7 +372,7 @@ class Engine:
                     self._let_go(entries)  # before the group is made again: it delivers them anew
                     self._broke("commit", error)
                     return
-                if not _passes(error):
+                if not passes(error):
                     self._healed("commit")
                     self._isolate(entries, error)
                     return
@@ -334,6 +384,11 @@ class Engine:
             metrics.BATCH_SECONDS.labels(self.stage.name).observe(took_s)
             metrics.BATCH_ENTRIES.labels(self.stage.name).observe(len(entries))
             metrics.COMMITTED.labels(self.stage.name).inc(len(entries))
+            way_s = metrics.observe_way(
+                self.stage.name, entries[0].id, [entry.fields.get(b"origin", b"") for entry in entries]
+            )
+            self._worst_s = max(way_s, self._worst_s or 0.0)
+            self._commitless = None
             self._healed("commit")
             self._let_go(entries)
             return
@@ -342,12 +397,15 @@ class Engine:
         """False: told to stop meanwhile; what is in hand is handed back when leaving."""
         self._read_own.set()
         metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
-        self._fails("commit", f"{type(error).__name__}: {error}")
+        self._fails("commit", f"{type(error).__name__}: {error}", away=passes(error))
         return not self.stop.wait(backoff_s * (0.5 + random.random()))
 
     def _isolate(self, entries: list[Entry], error: Exception) -> None:
         """Bisect a failing batch until the entry that fails stands alone; that one is retried, then buried."""
         metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
+        now = time.monotonic()
+        self._commitless = (self._commitless[0] if self._commitless else now), now
+        self._why = f"{type(error).__name__}: {error}"
         if len(entries) > 1:
             middle = len(entries) // 2
             self._commit(entries[:middle])
@@ -421,7 +479,7 @@ def _no_group(error: Exception) -> bool:
     return isinstance(error, ResponseError) and str(error).startswith("NOGROUP")
 
 
-def _passes(error: Exception) -> bool:
+def passes(error: Exception) -> bool:
     """Whether the server, or the way to it, cannot serve just now: nothing that an entry did."""
     return isinstance(error, _PASSING_TYPES) or (
         isinstance(error, ResponseError) and str(error).startswith(_PASSING_CODES)

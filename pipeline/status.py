@@ -26,12 +26,15 @@ _COUNT_MAX = 1000  # entries counted one by one where the server has lost count 
 
 @dataclass(frozen=True, slots=True)
 class StageStatus:
-    """``lag`` entries nobody has read, ``pending`` read and not done, the age of the oldest of both, live consumers."""
+    """``lag`` entries nobody has read, ``pending`` read and not done, the age of the oldest of both and of either, live
+    consumers."""
 
     lag: int
     pending: int
     oldest_ms: int | None
     consumers: int
+    undelivered_ms: int | None
+    pending_ms: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +106,8 @@ def _active_symbols(database: Database, keys: Keys, symbols: tuple[str, ...]) ->
 def _stage(database: Database, stage: str, streams: list[str], now_ms: int) -> StageStatus:
     lag = pending = 0
     consumers: set[bytes] = set()
-    oldest: list[int] = []
+    undelivered: list[int] = []
+    waiting: list[int] = []
     for stream in streams:
         try:
             group = next(group for group in database.xinfo_groups(stream) if group["name"] == stage.encode())
@@ -117,12 +121,16 @@ def _stage(database: Database, stage: str, streams: list[str], now_ms: int) -> S
         unread = group.get("lag")
         lag += unread if unread is not None else len(database.xrange(stream, after, count=_COUNT_MAX))
         first = database.xrange(stream, after, count=1)
-        oldest += [_ms(first[0][0])] if first else []
+        undelivered += [_ms(first[0][0])] if first else []
         if group["pending"]:
             pending += group["pending"]
             summary = database.xpending(stream, stage)
-            oldest += [_ms(summary["min"])] if summary["min"] else []
-    return StageStatus(lag, pending, max(0, now_ms - min(oldest)) if oldest else None, len(consumers))
+            waiting += [_ms(summary["min"])] if summary["min"] else []
+
+    def age(of: list[int]) -> int | None:
+        return max(0, now_ms - min(of)) if of else None
+
+    return StageStatus(lag, pending, age(undelivered + waiting), len(consumers), age(undelivered), age(waiting))
 
 
 def _ms(entry_id: bytes) -> int:

@@ -25,7 +25,8 @@ class Running:
 
     def _run(self, run: Run, settings: Settings, database: Database) -> None:
         try:
-            run(settings, database, self.life)
+            with self.life:
+                run(settings, database, self.life)
         except BaseException as error:
             self.error = error
 

@@ -180,7 +180,7 @@ def test_every_frame_that_arrives_is_written(database: Database, make_desk: Make
             sim.advance(1)
             sim.clear()
             desk.all_sent()
-        assert [line["event"] for line in desk.said.lines] == ["holds the connection"]
+        assert [line["event"] for line in desk.said.lines] == ["started", "holds the connection"]
 
 
 def test_nothing_that_arrived_is_lost_while_redis_is_away(

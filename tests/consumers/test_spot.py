@@ -231,7 +231,7 @@ def test_a_plan_without_indices_is_no_failure(database: Database, make_desk: Mak
         with desk.stage():
             wait_until(lambda: desk.counted("rest_answers") >= 2, "answers without values")
             assert desk.values() == []
-            assert [line["event"] for line in desk.said.lines] == ["holds the connection"]
+            assert [line["event"] for line in desk.said.lines] == ["started", "holds the connection"]
 
 
 def test_a_dropped_socket_is_opened_again(database: Database, make_desk: MakeDesk, sim: Simulator) -> None:
