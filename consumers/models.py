@@ -60,7 +60,11 @@ class Known:
     """What this process knows of an epoch's documents; true while their versions are still the stored ones."""
 
     layouts: Layouts
+    claim: int = 0
+    """The number of the last turn, ours. One of another may publish nothing and still have newer exposures."""
     exposures: dict[str, PaneExposure] = field(default_factory=dict)
+    seqs: dict[str, int] = field(default_factory=dict)
+    """The commit each exposure was computed at."""
     editions: dict[str, Edition] = field(default_factory=lambda: {model: Edition() for model in MODELS})
 
 
@@ -102,7 +106,7 @@ class ModelsStage:
         _, token, seq, spot, quotes_minute, trail, meta, state_flat, marks = reply
         facts = Facts.read(spot, quotes_minute, trail, dict(zip(meta[::2], meta[1::2], strict=True)))
         state = dict(zip(state_flat[::2], state_flat[1::2], strict=True))
-        known = self._known_of(symbol, epoch_id, state)
+        known = self._known_of(symbol, epoch_id, state, int(token.split(b"/")[1]))
         turn = _Turn(entry, symbol, epoch_id, names, facts, int(seq), token.decode(), state.get(b"minute", b""))
         turn.full = any(state.get(f"{model}:epoch".encode(), b"").decode() != epoch_id for model in MODELS)
         stored = self._publish_panes(turn, known, [mark.decode() for mark in marks])
@@ -111,7 +115,7 @@ class ModelsStage:
 
     def _publish_panes(self, turn: "_Turn", known: Known, marked: list[str]) -> bool:
         """Publish what is marked, in as few parts as short calls allow; False where somebody else has the lease."""
-        panes, fresh, reread = self._panes(known, marked, turn.full)
+        panes, fresh, fresh_seqs, reread = self._panes(known, marked, turn.full)
         if not turn.full:
             try:
                 self._load(turn.symbol, known, list(panes))
@@ -122,12 +126,14 @@ class ModelsStage:
         parts = _parts(known, panes, turn.full)
         for number, part in enumerate(parts, start=1):
             exposures = fresh | known.exposures | published | {pane: fresh[pane] for pane in part}
+            seqs = {**fresh_seqs, **known.seqs, **{pane: fresh_seqs[pane] for pane in [*published, *part]}}
             publications = next_editions(
-                known.layouts, {pane: panes[pane].model for pane in part}, exposures, reread, known.editions,
+                known.layouts, {pane: panes[pane] for pane in part}, exposures, reread, known.editions,
                 turn.facts, turn.minute, turn.full,
             )
-            seqs = {pane: panes[pane].seq for pane in part}
-            stored = self._store(turn, publications, seqs, last=number == len(parts))
+            for publication in publications.made:
+                publication.edition.seqs = _seqs(publication.model, part, seqs)
+            stored = self._store(turn, known, publications, part, last=number == len(parts))
             if stored == _NOT_AS_STORED:
                 turn.full = True
                 return self._publish_panes(turn, known, marked)
@@ -136,13 +142,16 @@ class ModelsStage:
             published.update((pane, fresh[pane]) for pane in part)
             known.editions.update((publication.model, publication.edition) for publication in publications.made)
         known.exposures |= fresh
+        known.seqs |= fresh_seqs
         return True
 
-    def _store(self, turn: "_Turn", publications: Publications, seqs: dict[str, int], last: bool) -> int:
+    def _store(
+        self, turn: "_Turn", known: Known, publications: Publications, part: list[str], last: bool
+    ) -> int:
         """Write and announce one part; what publish.lua answers."""
         keys, symbol, token, final = self.keys, turn.symbol, turn.token, publications.final
         next_token = "" if last else f"{turn.entry.id}/{token.split('/')[1]}/{turn.part + 1}"
-        documents = self._prepare(symbol, token, publications.made)
+        documents = self._prepare(turn, known, publications.made, part)
         stored = int(self.scripts.run(
             "publish",
             {
@@ -153,7 +162,7 @@ class ModelsStage:
                 "group": self.name, "entry": turn.entry.id, "symbol": symbol, "epoch": turn.epoch, "token": token,
                 "ts": turn.entry.text("ts"), "origin": turn.entry.fields.get(b"origin", b""),
                 "now_ms": int(time.time() * 1000), "ttl_s": DOCUMENT_TTL_S,
-                "seq": orjson.dumps({HEADER_MARK: turn.seq, **seqs}), "documents": documents,
+                "publication": f"{turn.entry.id}/{token.split('/')[1]}/{turn.part}", "documents": documents,
                 "names": turn.names, "minute": publications.minute, "final": final,
                 "final_ms": orjson.loads(final)["minute"] if final else 0, "next_token": next_token,
             },
@@ -162,7 +171,7 @@ class ModelsStage:
             turn.token, turn.part, turn.minute = next_token, turn.part + 1, publications.minute
         return stored
 
-    def _known_of(self, symbol: str, epoch_id: str, state: dict[bytes, bytes]) -> Known:
+    def _known_of(self, symbol: str, epoch_id: str, state: dict[bytes, bytes], claim: int) -> Known:
         """What is remembered of this epoch's documents, without what others have published meanwhile."""
         known = self._known.get(symbol)
         if known is None or known.layouts.epoch.id != epoch_id:
@@ -174,13 +183,17 @@ class ModelsStage:
             version = int(state.get(f"{model}:version".encode(), b"0"))
             if known.editions[model].version != version:
                 known.editions[model] = Edition(version)
-                known.exposures.clear()  # somebody else has published: they may be of older tiles
+        if claim != known.claim + 1:  # somebody else had a turn: what we hold may be of older tiles
+            known.exposures.clear()
+            known.seqs.clear()
+        known.claim = claim
         return known
 
     def _panes(
         self, known: Known, marked: list[str], full: bool
-    ) -> tuple[dict[str, "_Computed"], dict[str, PaneExposure], bool]:
-        """The computed panes to publish, their exposures, and whether this process lacked the published ones of any.
+    ) -> tuple[dict[str, PaneModel], dict[str, PaneExposure], dict[str, int], bool]:
+        """The computed panes to publish, exposures, the commits they are of, and whether this process lacked the
+        published ones of any.
 
         Every pane's exposure is needed each time; this process remembers those that are not marked.
         """
@@ -188,7 +201,7 @@ class ModelsStage:
         wanted = [pane for pane in epoch.panes if full or pane in wanted_of]
         lacking = [pane for pane in epoch.panes if pane not in known.exposures]
         unknown = [pane for pane in lacking if not (full or pane in wanted_of)]
-        keys, panes, exposures = self.keys, {}, {}
+        keys, panes, exposures, seqs = self.keys, {}, {}, {}
         computed = self.scripts.run_all([
             Call("read_tiles", {"tiles": keys.tiles(epoch.id, pane), "grids": keys.grids(epoch.id, pane)}, {})
             for pane in wanted
@@ -196,15 +209,15 @@ class ModelsStage:
         for pane, (grids, flat) in zip(wanted, computed, strict=True):
             fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
             tiles = unpack_tiles(grids, fields, epoch.panes[pane].geometry)
-            panes[pane], exposures[pane] = _Computed(tiles.model, int(fields["seq"])), tiles.exposure
+            panes[pane], exposures[pane], seqs[pane] = tiles.model, tiles.exposure, int(fields["seq"])
         if unknown:
             with self._database.pipeline(transaction=False) as pipeline:
                 for pane in unknown:
-                    pipeline.hmget(keys.tiles(epoch.id, pane), EXPOSURE_FIELDS)
+                    pipeline.hmget(keys.tiles(epoch.id, pane), *EXPOSURE_FIELDS, "seq")
                 for pane, reply in zip(unknown, pipeline.execute(), strict=True):
-                    fields = dict(zip(EXPOSURE_FIELDS, reply, strict=True))
+                    fields, seqs[pane] = dict(zip(EXPOSURE_FIELDS, reply[:-1], strict=True)), int(reply[-1])
                     exposures[pane] = unpack_exposure(fields, epoch.panes[pane].geometry)
-        return panes, exposures, bool(lacking)
+        return panes, exposures, seqs, bool(lacking)
 
     def _load(self, symbol: str, known: Known, panes: list[str]) -> None:
         """Read back from the stored documents what a diff needs and this process does not know.
@@ -252,10 +265,13 @@ class ModelsStage:
                 edition.heads[name] = layout.read_head(text, name)
             if length == block.length:
                 edition.cells[name] = layout.read_cells(text, name)
-    def _prepare(self, symbol: str, token: str, made: Sequence[Publication]) -> list[dict[str, object]]:
+
+    def _prepare(
+        self, turn: "_Turn", known: Known, made: Sequence[Publication], part: list[str]
+    ) -> list[dict[str, object]]:
         """The documents as publish.lua takes them. What is large is written beside the published ones beforehand, in
         pieces, so that no single command takes long."""
-        packed = []
+        packed, symbol, token = [], turn.symbol, turn.token
         for publication in made:
             model, payload = publication.model, publication.payload
             small = publication.document is payload and len(payload) <= INLINE_BYTES
@@ -269,7 +285,8 @@ class ModelsStage:
             packed.append({
                 "model": model, "key": self.keys.model(model, symbol), "kind": publication.kind, "fresh": fresh,
                 "base": publication.base, "version": publication.version, "length": publication.length,
-                "announced": bool(payload), "payload": b"" if payload_key else payload, "payload_key": payload_key,
+                "announced": bool(payload), "seq": _told(turn.seq, part, publication, known),
+                "payload": b"" if payload_key else payload, "payload_key": payload_key,
                 "patches": [part for patch in publication.patches for part in patch],
             })
         return packed
@@ -298,23 +315,27 @@ class _Turn:
     full: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class _Computed:
-    """A pane as calculate left it, and the commit it was computed at."""
-
-    model: PaneModel
-    seq: int
+def _seqs(model: str, part: list[str], seqs: Mapping[str, int]) -> dict[str, int]:
+    """The commits a version rests on, by pane: a heatmap shows panes as they were published, the others rest on all."""
+    return {pane: seqs[pane] for pane in part} if model in (HEATMAP, *VIEWS) else dict(seqs)
 
 
-def _parts(known: Known, panes: Mapping[str, _Computed], full: bool) -> list[list[str]]:
+def _told(header: int, part: list[str], publication: Publication, known: Known) -> bytes:
+    """What an entry says of that: all that another version of the document did not say before it."""
+    seqs, before = publication.edition.seqs, known.editions[publication.model].seqs
+    told = {pane: seq for pane, seq in seqs.items() if pane in part or before.get(pane) != seq}
+    return orjson.dumps({HEADER_MARK: header, **told})
+
+
+def _parts(known: Known, panes: Mapping[str, PaneModel], full: bool) -> list[list[str]]:
     """The panes in groups, each of which changes no more than one call should bring."""
     layout, published = known.layouts.of[HEATMAP], known.editions[HEATMAP].cells
     if full or sum(layout.block(pane)[1] for pane in panes) <= PART_BYTES:
         return [list(panes)]
     parts: list[list[str]] = [[]]
     size = 0
-    for pane, computed in panes.items():
-        cells = np.flatnonzero(heatmap_cells(computed.model.grids) != published[pane])
+    for pane, model in panes.items():
+        cells = np.flatnonzero(heatmap_cells(model.grids) != published[pane])
         patches = 1 + int(np.count_nonzero(np.diff(cells) > _APART))
         cost = cells.size * CELL_BYTES + patches * PATCH_BYTES + PANE_BYTES
         if parts[-1] and size + cost > PART_BYTES:

@@ -18,6 +18,7 @@ Returns 1, or 0 where the epoch is no longer the active one.
 local symbol, epoch, event, ts = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local names = cmsgpack.unpack(ARGV[5])
 
+-- @include note
 -- @include mark_model
 
 if redis.call('HGET', KEYS[1], symbol) ~= epoch then return 0 end
@@ -27,6 +28,7 @@ if event == 'dormant' then
   redis.call('HSET', KEYS[3], 'wanted', 'dormant', 'force', '1')
 end
 if event == 'resumed' then redis.call('HSET', KEYS[2], 'resumed', '1') end
+note(names, symbol, epoch, event, '', ts) -- what documents say of themselves follows from the order of commits
 mark_model(names, symbol, epoch, 'header', ts, '') -- documents say it of themselves
 redis.call('XADD', KEYS[4], '*', 'event', event, 'symbol', symbol, 'epoch', epoch, 'previous', epoch, 'reason', event,
   'ts', ts)

@@ -16,10 +16,10 @@ ARGV[6] ts         oldest event behind it
 ARGV[7] origin     the entry of that event
 ARGV[8] now_ms     wall time, for the age of models alone
 ARGV[9] ttl_s      how long a document stays when nobody publishes
-ARGV[10] seq       JSON: the commit each pane was computed at
+ARGV[10] publication  names this part among all, for the record
 ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready, or '': its payload is the document),
-                   kind, base, version, length, announced, payload, payload_key (where a large one lies ready, or ''),
-                   patches {offset, bytes, ...}}
+                   kind, base, version, length, announced, seq (JSON: the commits it rests on), payload, payload_key
+                   (where a large one lies ready, or ''), patches {offset, bytes, ...}}
 ARGV[12] names     msgpack map: the keys of the epoch and its underlying
 ARGV[13] minute    Dealer Gravity's open minute, JSON
 ARGV[14] final     the minute it closes, JSON, or ''
@@ -32,7 +32,7 @@ document is not stored as it should be: the lease is kept and the caller writes 
 local stream, models, minutes = KEYS[1], KEYS[2], KEYS[3]
 local MINUTES_MS = 86400000
 local group, entry, symbol, epoch, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local ts, origin, now_ms, ttl_s, seq = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local ts, origin, now_ms, ttl_s, publication = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 local documents, names, next_token = cmsgpack.unpack(ARGV[11]), cmsgpack.unpack(ARGV[12]), ARGV[16]
 
 -- @include mark_model
@@ -59,8 +59,8 @@ for _, document in ipairs(documents) do
     document.model .. ':epoch', epoch, document.model .. ':ts', now_ms)
   if document.announced then
     redis.call('XADD', models, '*', 'symbol', symbol, 'model', document.model, 'kind', document.kind, 'epoch', epoch,
-      'version', document.version, 'base', document.base, 'seq', seq, 'ts', ts, 'origin', origin,
-      'payload', document.payload, 'payload_key', document.payload_key)
+      'version', document.version, 'base', document.base, 'seq', document.seq, 'publication', publication, 'ts', ts,
+      'origin', origin, 'payload', document.payload, 'payload_key', document.payload_key)
     redis.call('HINCRBY', names.analytics, document.kind, 1)
   end
 end

@@ -77,13 +77,12 @@ for _, contract in ipairs(contracts) do
     table.insert(marks[pane], contract[1])
   end
 end
-if wrote then note(names, symbol, epoch, 'refresh', entry, ts, chunk) end
+-- The last chunk is noted whatever it wrote: spot, clock and the epoch's facts go on with it.
+if wrote or last then note(names, symbol, epoch, 'refresh', entry, ts, chunk) end
 if chain_moved then redis.call('HSET', names.meta, 'chain_ts', ts) end
 for _, pane in ipairs(marks) do mark(names, symbol, epoch, pane, marks[pane], 'chain', ts, entry) end
 if last then
-  if price ~= '' and take_spot(names, symbol, epoch, price, spot_ts, entry) then
-    note(names, symbol, epoch, 'spot', entry, spot_ts)
-  end
+  if price ~= '' then take_spot(names, symbol, epoch, price, spot_ts, entry) end
   if tonumber(minute) > tonumber(redis.call('HGET', names.clock, 'quotes') or 0) then
     redis.call('HSET', names.clock, 'quotes', minute)
     mark_model(names, symbol, epoch, 'header', ts, entry)

@@ -150,6 +150,8 @@ class Edition:
     header: dict[str, Any] = field(default_factory=dict)
     cells: dict[str, NDArray[Any]] = field(default_factory=dict)
     heads: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    seqs: dict[str, int] = field(default_factory=dict)
+    """The commit each pane was computed at, where it is known."""
 
 
 @dataclass(frozen=True, slots=True)
