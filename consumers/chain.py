@@ -34,6 +34,8 @@ from pipeline.settings import Settings
 from pipeline.spot import held_spot
 
 SNAPSHOT_TTL_S = 300
+"""Rows stay at least so long, and for as long as the entry that names them."""
+SNAPSHOT_SPARE_S = 60
 WIDER = 1.5  # strikes are fetched this much wider than they are needed, so that spot may move before the next chain
 BACKOFF_S = (2.0, 60.0)  # after the first failed fetch of a symbol, and at most
 FETCH_MOST_S = 60.0  # a chain that takes longer is given up; the keeper takes a job of two minutes for lost
@@ -151,7 +153,7 @@ class ChainStage:
         for expiration in fetched.chain.rows:
             self._database.set(
                 self.keys.chain_snapshot(symbol, expiration, fetched.began.ts), fetched.chain.snapshot(expiration),
-                ex=SNAPSHOT_TTL_S,
+                ex=max(SNAPSHOT_TTL_S, int(self._settings.retention_s) + SNAPSHOT_SPARE_S),
             )
         due_ms = int((time.time() + self._settings.chain_interval_s) * 1000)
         announced = self._close(jobs[0], due_ms, _chain_entry(jobs[0], fetched), consumer)

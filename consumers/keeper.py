@@ -14,7 +14,8 @@ import orjson
 from redis.exceptions import RedisError, ResponseError
 from walrus import Database
 
-from pipeline.audit import audit_epoch, store_snapshot
+from pipeline.audit import audit_epoch
+from pipeline.base_frame import store_frame
 from pipeline.epochs import Epochs
 from pipeline.geometry import has_drifted
 from pipeline.keys import Keys
@@ -297,7 +298,7 @@ class Keeper:
             epoch = self._epochs.get(epoch_id) if epoch_id else None
             if epoch is None:
                 continue
-            store_snapshot(self._database, self.scripts, self.keys, epoch, _now_ms())
+            store_frame(self._database, self.scripts, self.keys, epoch, self._settings, _now_ms())
             audit = audit_epoch(self.scripts, self.keys, epoch)
             self._database.hincrby(counters, "audited", audit.checked)
             self._database.hincrby(counters, "drift", len(audit.drifted))

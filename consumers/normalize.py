@@ -57,6 +57,17 @@ class Chain:
         return str(newest // 60_000 * 60_000)
 
 
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A chain and what begin.lua made of it: ``epoch`` is the id it would make, ``active`` the one it found ('')."""
+
+    verdict: bytes
+    chain: Chain
+    epoch: str
+    active: str
+    chunks: list[list[ChainContract]]
+
+
 class NormalizeStage:
     name = "normalize"
     reclaim_idle_ms = 15_000
@@ -81,6 +92,22 @@ class NormalizeStage:
                 raise
 
     def _commit_chain(self, entry: Entry, consumer: str) -> None:
+        begun = self.begin(entry, consumer)
+        match begun.verdict:
+            case b"stage":
+                if all(self.stage_chunk(begun, consumer, number) for number in range(len(begun.chunks))):
+                    self.promote(begun, consumer)
+            case b"refresh":
+                for number in range(len(begun.chunks)):
+                    if not self.refresh_chunk(begun, consumer, number):
+                        return
+            case b"wait":
+                raise NotYet("an older chain of this underlying is not done", _WAIT_S)
+            case b"epochs":
+                raise NotYet("the active epoch changed meanwhile", 0.01)
+
+    def begin(self, entry: Entry, consumer: str) -> "Begun":
+        """What a chain is, by begin.lua. Raises Poison for one that cannot be read."""
         try:
             symbol, ts = entry.text("symbol"), entry.integer("ts")
             registers.time_ms(ts, "ts")
@@ -110,15 +137,7 @@ class NormalizeStage:
                 "facts": self._facts(chain, digest, packed, tickers_strikes=len({t.strike for t in tickers})),
             },
         )
-        match verdict:
-            case b"stage":
-                self._stage(chain, consumer, epoch, active)
-            case b"refresh":
-                self._refresh(chain, consumer, active)
-            case b"wait":
-                raise NotYet("an older chain of this underlying is not done", _WAIT_S)
-            case b"epochs":
-                raise NotYet("the active epoch changed meanwhile", 0.01)
+        return Begun(verdict, chain, epoch, active, list(_chunks(chain.contracts)))
 
     def _active(self, symbol: str) -> tuple[str, dict[bytes, bytes]]:
         active = (self._database.hget(self.keys.epoch_active(symbol), symbol) or b"").decode()
@@ -184,62 +203,63 @@ class NormalizeStage:
         }
         return _flat(facts)
 
-    def _stage(self, chain: Chain, consumer: str, epoch: str, active: str) -> None:
-        keys, symbol, entry = self.keys, chain.symbol, chain.entry
-        chunks = list(_chunks(chain.contracts))
-        for number, chunk in enumerate(chunks):
-            done = self.scripts.run(
-                "stage",
-                {
-                    "stream": entry.stream, "staging": keys.epoch_staging(symbol), "staged": keys.staged(epoch),
-                    "sequence": keys.sequence(symbol), "commits": keys.stream("commit", symbol),
-                },
-                {
-                    "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch,
-                    "chunk": number, "ts": chain.ts, "fresh": keys.contract(epoch, ""),
-                    "known": keys.contract(active, "") if active else "",
-                    "contracts": [_staged(row, chain) for row in chunk],
-                },
-            )
-            if not done:
-                return  # the entry is another consumer's, or a newer chain took the place
+    def stage_chunk(self, begun: "Begun", consumer: str, number: int) -> bool:
+        """False: the entry is another consumer's, or a newer chain took the place."""
+        keys, chain, epoch = self.keys, begun.chain, begun.epoch
+        symbol, entry = chain.symbol, chain.entry
+        return bool(self.scripts.run(
+            "stage",
+            {
+                "stream": entry.stream, "staging": keys.epoch_staging(symbol), "staged": keys.staged(epoch),
+                "sequence": keys.sequence(symbol), "commits": keys.stream("commit", symbol),
+            },
+            {
+                "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch,
+                "chunk": number, "ts": chain.ts, "fresh": keys.contract(epoch, ""),
+                "known": keys.contract(begun.active, "") if begun.active else "",
+                "contracts": [_staged(row, chain) for row in begun.chunks[number]],
+            },
+        ))
+
+    def promote(self, begun: "Begun", consumer: str) -> None:
+        keys, chain, epoch = self.keys, begun.chain, begun.epoch
+        symbol, entry = chain.symbol, chain.entry
         self.scripts.run(
             "promote",
             {
                 "stream": entry.stream, "staged": keys.staged(epoch), "retiring": keys.epoch_retiring(symbol),
                 "timeline": keys.epoch_timeline(symbol), "epochs": keys.stream("epoch", symbol),
-                "analytics": keys.analytics("chain", symbol), "old_meta": keys.epoch_meta(active or epoch),
+                "analytics": keys.analytics("chain", symbol), "old_meta": keys.epoch_meta(begun.active or epoch),
             },
             {
                 "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch,
-                "chunks": len(chunks), "ts": chain.ts, "reason": chain.reason, "price": chain.price,
+                "chunks": len(begun.chunks), "ts": chain.ts, "reason": chain.reason, "price": chain.price,
                 "spot_ts": chain.spot_ts, "names": dict(keys.names(symbol, epoch)), "minute": chain.minute,
                 "counts": _counts(chain),
             },
         )
 
-    def _refresh(self, chain: Chain, consumer: str, epoch: str) -> None:
-        keys, symbol, entry = self.keys, chain.symbol, chain.entry
-        chunks = list(_chunks(chain.contracts))
-        for number, chunk in enumerate(chunks):
-            changed = self.scripts.run(
-                "refresh",
-                {
-                    "stream": entry.stream, "analytics": keys.analytics("chain", symbol),
-                    "epochs": keys.stream("epoch", symbol),
-                },
-                {
-                    "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch,
-                    "chunk": number, "last": int(number == len(chunks) - 1), "ts": chain.ts, "price": chain.price,
-                    "spot_ts": chain.spot_ts, "names": dict(keys.names(symbol, epoch)), "minute": chain.minute,
-                    "contracts": [_refreshed(row) for row in chunk], "counts": _counts(chain),
-                    "facts": _flat(_following(chain)),
-                },
-            )
-            if changed == -1:
-                return
-            if changed == -2:
-                raise NotYet("the active epoch changed meanwhile", 0.01)
+    def refresh_chunk(self, begun: "Begun", consumer: str, number: int) -> bool:
+        """False: the entry is another consumer's. Raises NotYet where the active epoch is another by now."""
+        keys, chain, epoch = self.keys, begun.chain, begun.active
+        symbol, entry = chain.symbol, chain.entry
+        changed = self.scripts.run(
+            "refresh",
+            {
+                "stream": entry.stream, "analytics": keys.analytics("chain", symbol),
+                "epochs": keys.stream("epoch", symbol),
+            },
+            {
+                "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch,
+                "chunk": number, "last": int(number == len(begun.chunks) - 1), "ts": chain.ts, "price": chain.price,
+                "spot_ts": chain.spot_ts, "names": dict(keys.names(symbol, epoch)), "minute": chain.minute,
+                "contracts": [_refreshed(row) for row in begun.chunks[number]], "counts": _counts(chain),
+                "facts": _flat(_following(chain)),
+            },
+        )
+        if changed == -2:
+            raise NotYet("the active epoch changed meanwhile", 0.01)
+        return bool(changed != -1)
 
 
 def _chunks(contracts: list[ChainContract]) -> Iterator[list[ChainContract]]:

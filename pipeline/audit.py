@@ -1,12 +1,6 @@
-"""The keeper's look at the whole: a base frame of the hydrated state, and proof that incremental equals full (G6)."""
+"""The keeper's look at the whole: proof that incremental equals full (G6)."""
 
-import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
-
-import msgpack
-from walrus import Database
 
 from pipeline.claim import pane_values, read_pane
 from pipeline.epochs import Epoch
@@ -14,10 +8,6 @@ from pipeline.errors import NotYet
 from pipeline.keys import Keys
 from pipeline.scripts import Scripts
 from pipeline.tiles import compute, pack_grids, pack_tiles
-
-SNAPSHOT_TTL_S = 86_400
-_CHUNK = 100
-"""Whole contracts read in one call: about a millisecond of the server's time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,41 +64,3 @@ def _stored(scripts: Scripts, keys: Keys, epoch: Epoch, pane: str) -> _Stored:
         {},
     )
     return _Stored(bool(quiet), claims, spot, grids, dict(zip(flat[::2], flat[1::2], strict=True)))
-
-
-def store_snapshot(database: Database, scripts: Scripts, keys: Keys, epoch: Epoch, now_ms: int) -> int:
-    """Store the base frame of an epoch; how many contracts it has. Each part names the commit it was read at."""
-    parts, contracts = [], 0
-    for tickers in _chunks(epoch):
-        seq, packed = scripts.run(
-            "read_contracts", {"sequence": keys.sequence(epoch.symbol)},
-            {"contract": keys.contract(epoch.id, ""), "tickers": tickers},
-        )
-        parts.append([int(seq), packed])
-        contracts += len(tickers)
-    spot = database.get(keys.spot(epoch.symbol))
-    frame = msgpack.packb({"epoch": epoch.id, "ts": now_ms, "spot": spot, "parts": parts})
-    database.set(keys.snapshot(epoch.symbol), zlib.compress(frame, 1), ex=SNAPSHOT_TTL_S)
-    return contracts
-
-
-def read_snapshot(database: Database, keys: Keys, symbol: str) -> dict[str, Any] | None:
-    """The last base frame: epoch, ts, spot (bytes or None), contracts {ticker: {field: value}} and seqs by ticker."""
-    stored = database.get(keys.snapshot(symbol))
-    if stored is None:
-        return None
-    frame: dict[str, Any] = msgpack.unpackb(zlib.decompress(stored))
-    contracts: dict[str, dict[str, str]] = {}
-    seqs: dict[str, int] = {}
-    for seq, packed in frame.pop("parts"):
-        flat = msgpack.unpackb(packed)
-        for ticker, fields in zip(flat[::2], flat[1::2], strict=True):
-            contracts[ticker] = dict(zip(fields[::2], fields[1::2], strict=True))
-            seqs[ticker] = seq
-    return {**frame, "contracts": contracts, "seqs": seqs}
-
-
-def _chunks(epoch: Epoch) -> Iterator[list[str]]:
-    tickers = [ticker for pane in epoch.panes.values() for ticker in pane.places]
-    for first in range(0, len(tickers), _CHUNK):
-        yield tickers[first : first + _CHUNK]

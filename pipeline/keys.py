@@ -227,6 +227,25 @@ class Keys:
         """The lock of a role that one process plays at a time: keeper, or a socket's path."""
         return self._shared(f"massive:leader:{role}")
 
-    def snapshot(self, symbol: str) -> str:
-        """The keeper's last base frame of an underlying: the hydrated state with its sequence."""
-        return self._of(symbol, f"massive:keeper:snapshot:{symbol}")
+    def snapshot(self, symbol: str, ts: int) -> str:
+        """A base frame the keeper took: the hydrated state with its sequence."""
+        return self._of(symbol, f"massive:keeper:snapshot:{symbol}:{ts}")
+
+    def snapshots(self, symbol: str) -> str:
+        """ZSET: when base frames were taken."""
+        return self._of(symbol, f"massive:keeper:snapshots:{symbol}")
+
+    # --- replays: beside live, whatever its namespace ---
+    @staticmethod
+    def replays() -> str:
+        """SET of the names of replays."""
+        return "replays"
+
+    @staticmethod
+    def replay_namespace(name: str) -> str:
+        return f"replay:{name}:"
+
+    @staticmethod
+    def replay_about(name: str) -> str:
+        """HASH: what a replay is, and how far it has come."""
+        return f"replay:{name}:about"

@@ -144,7 +144,7 @@ def test_a_job_becomes_a_whole_chain(desk: Desk) -> None:
     assert spot * 1.12 < max(strikes) <= spot * 1.18
     assert (chain["symbol"], chain["force"], chain["reason"]) == ("SPX", "0", "manual")
     assert int(chain["latency_ms"]) == desk.counted("last_latency_ms")
-    assert 0 < desk.database.ttl(desk.keys.chain_snapshot("SPX", "2026-09-09", chain["ts"])) <= 300
+    assert 0 < desk.database.ttl(desk.keys.chain_snapshot("SPX", "2026-09-09", chain["ts"])) <= 360
     assert desk.due_in_s() == pytest.approx(30, abs=2)
     assert desk.pending() == 0
     assert desk.database.hget(desk.keys.analytics("chain"), "market") == b"open"

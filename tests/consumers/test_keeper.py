@@ -15,7 +15,7 @@ from walrus import Database
 
 import consumers.keeper
 from consumers.keeper import GROUPS, Keeper, run
-from pipeline.audit import read_snapshot
+from pipeline.base_frame import frame_times, stored_frame, unpack_frame
 from pipeline.leader import Leadership
 from pipeline.life import Life
 from pipeline.publication import MODELS, VIEWS
@@ -562,20 +562,27 @@ def test_a_pane_that_is_not_at_rest_is_not_audited(office: Office) -> None:
 def test_a_base_frame_reads_back_to_the_same_contracts(office: Office) -> None:
     random_ticks(office, 7)
     office.keeper.audit()
-    frame = read_snapshot(office.database, office.keys, "SPX")
-    assert frame is not None
-    assert frame["contracts"] == office.contracts()
-    assert frame["epoch"] == office.epoch()
+    (taken,) = frame_times(office.database, office.keys, "SPX")
+    assert stored_frame(office.database, office.keys, "SPX", taken - 1) is None
+    frame = unpack_frame(stored_frame(office.database, office.keys, "SPX", taken) or b"")
+    assert frame.contracts == office.contracts()
+    assert frame.epoch == office.epoch()
     spot = office.database.get(office.keys.spot("SPX"))
-    assert orjson.loads(frame["spot"]) == orjson.loads(spot)
-    assert set(frame["seqs"].values()) == {int(office.database.get(office.keys.sequence("SPX")))}
-    assert 86_000 < office.database.ttl(office.keys.snapshot("SPX")) <= 86_400
+    assert frame.spot == spot
+    assert {frame.seq, *frame.seqs.values()} == {int(office.database.get(office.keys.sequence("SPX")))}
+    assert 400 < office.database.ttl(office.keys.snapshot("SPX", taken)) <= 480  # retention, two intervals, a minute
+
+
+def test_no_base_frame_while_another_epoch_is_on_its_way(office: Office) -> None:
+    office.database.hset(office.keys.epoch_staging("SPX"), "SPX", "SPX:1:abcdef")
+    office.keeper.audit()
+    assert frame_times(office.database, office.keys, "SPX") == []
 
 
 def test_no_base_frame_before_the_first_epoch(make_office: Any) -> None:
     office = make_office()
     office.keeper.audit()
-    assert read_snapshot(office.database, office.keys, "SPX") is None
+    assert frame_times(office.database, office.keys, "SPX") == []
 
 
 # --- duties ---

@@ -1,0 +1,396 @@
+"""Verification (G7b): every version published in a window is made again from the record, and compared byte for byte.
+
+The recorded commits are applied one by one, in their order, by the stages' own code and scripts, in a namespace of the
+replay's. A version names the commit each of its panes was computed at, and the one its facts were read at: at these
+commits the panes are computed anew from their contracts, and what was published follows from them alone.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from walrus import Database
+
+from consumers.hydrate import HydrateStage
+from consumers.normalize import Begun, NormalizeStage
+from pipeline.claim import pane_values, read_pane
+from pipeline.entry import Entry
+from pipeline.epochs import Epoch, Epochs
+from pipeline.errors import Gone, NotYet, Poison
+from pipeline.keys import Keys
+from pipeline.models.exposure import PaneExposure
+from pipeline.models.pane import PaneModel
+from pipeline.publication import FACTS, HEATMAP, MODELS, VIEWS, Edition, Facts, Layouts, Publication, next_editions
+from pipeline.replay.namespace import load, write
+from pipeline.replay.window import Commit, Row, Window
+from pipeline.scripts import Scripts
+from pipeline.settings import Settings
+from pipeline.tiles import Tiles, compute
+
+CONSUMER = "verify"
+HEADER = "header"
+_READ = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """One version of one document as live announced it. ``seqs``: the commit of each pane it names."""
+
+    id: str
+    model: str
+    kind: str
+    base: int
+    version: int
+    epoch: str
+    header: int
+    seqs: dict[str, int]
+    payload: bytes | None
+
+    @classmethod
+    def read(cls, row: Row) -> "Version":
+        seqs: dict[str, int] = orjson.loads(row.fields[b"seq"])
+        return cls(
+            row.id, row.text("model"), row.text("kind"), int(row.text("base")), int(row.text("version")),
+            row.text("epoch"), seqs.pop(HEADER), seqs, row.fields.get(b"payload"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Versions that were published together."""
+
+    versions: list[Version]
+
+    @property
+    def epoch(self) -> str:
+        return self.versions[0].epoch
+
+    @property
+    def header(self) -> int:
+        return self.versions[0].header
+
+    @property
+    def last(self) -> int:
+        """The commit after which all of it can be made."""
+        return max(max([version.header, *version.seqs.values()]) for version in self.versions)
+
+    @property
+    def full(self) -> bool:
+        return any(version.kind == "full" and version.model not in FACTS for version in self.versions)
+
+    def seqs(self, *models: str) -> dict[str, int]:
+        """What the named documents of the turn rest on; of all without names."""
+        return {
+            pane: seq for version in self.versions if not models or version.model in models
+            for pane, seq in version.seqs.items()
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """A version that is not what live published; ``made`` None: nothing new was to be published."""
+
+    version: Version
+    made: bytes | None
+    published: bytes
+
+
+@dataclass(slots=True)
+class Report:
+    """``versions`` were compared; ``early`` rest on commits before the record, ``lost`` have no payload any more.
+    ``unlike`` are commits that changed something live and nothing here, or the other way round."""
+
+    versions: int = 0
+    early: int = 0
+    lost: int = 0
+    commits: int = 0
+    unlike: list[Commit] = field(default_factory=list)
+    differences: int = 0
+    first: Difference | None = None
+    stopped_at: int | None = None
+
+    @property
+    def total_differences(self) -> int:
+        return self.differences + len(self.unlike)
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A pane as it was computed last, and from what."""
+
+    seq: int
+    values: NDArray[np.float64]
+    spot: bytes
+    tiles: Tiles
+
+
+class Verification:
+    """Made for one window and an empty namespace; ``run`` once."""
+
+    def __init__(self, window: Window, settings: Settings, database: Database) -> None:
+        """``settings`` are those of the replay's namespace."""
+        self.report = Report()
+        self.turns = turns_of(window.versions)
+        self._window = window
+        self._database = database
+        self._keys = Keys(settings.layout, settings.namespace)
+        self._scripts = Scripts(database)
+        self._epochs = Epochs(database, self._keys)
+        self._normalize = NormalizeStage(settings, database)
+        self._hydrate = HydrateStage(settings, database)
+        self._rows = {noun: window.by_ids(noun) for noun in ("ws", "spot", "chain")}
+        self._begun: dict[str, Begun] = {}
+        self._exact_from = window.unpacked_frame().newest_seq if window.frame is not None else 0
+        self._wanted: dict[int, set[tuple[str, str]]] = defaultdict(set)
+        self._facts_at: set[int] = set()
+        for turn in self.turns:
+            self._facts_at.add(turn.header)
+            for pane, seq in turn.seqs().items():
+                self._wanted[seq].add((turn.epoch, pane))
+        self._held: dict[tuple[str, str], _Held] = {}
+        self._tiles: dict[tuple[str, str, int], Tiles] = {}
+        self._facts: dict[int, Facts] = {}
+        self._fold = Fold()
+
+    def run(self, on_commit: Callable[[Commit], None] = lambda commit: None, stop_at: int | None = None) -> Report:
+        """Apply every commit and compare every version that can be made after it; up to heatmap version ``stop_at``."""
+        self._prepare()
+        turns = iter(self.turns)
+        waiting: Turn | None = next(turns, None)
+        self._look(self._window.commits[0].seq - 1 if self._window.commits else self._exact_from)
+        seq = 0
+        for commit in self._window.commits:
+            self._apply(commit)
+            seq = commit.seq
+            self._look(seq)
+            while waiting is not None and waiting.last <= seq:
+                self._compare(waiting)
+                if stop_at is not None and self._fold.editions[HEATMAP].version >= stop_at:
+                    self.report.stopped_at = self._fold.editions[HEATMAP].version
+                    return self.report
+                waiting = next(turns, None)
+            self.report.commits += 1
+            on_commit(commit)
+        return self.report
+
+    # --- the record ---
+    def _prepare(self) -> None:
+        """The namespace as the base says, every entry in its stream and in our hands."""
+        window, keys, symbol = self._window, self._keys, self._window.symbol
+        load(self._database, keys, window)
+        for noun, group, rows in (("chain", "normalize", window.chains), ("ws", "hydrate", window.ws),
+                                  ("spot", "hydrate", window.spots)):
+            stream = keys.stream(noun, symbol)
+            self._database.xgroup_create(stream, group, id="0", mkstream=True)
+            write(self._database, stream, rows)
+            while self._database.xreadgroup(group, CONSUMER, {stream: ">"}, count=_READ):
+                pass
+
+    def _apply(self, commit: Commit) -> None:
+        """What a commit did live, by the same code, alone and at its number."""
+        sequence = self._keys.sequence(self._window.symbol)
+        self._database.set(sequence, commit.seq - 1)
+        try:
+            self._do(commit)
+        except (Gone, NotYet, Poison):  # live, it was done
+            pass
+        if int(self._database.get(sequence)) != commit.seq and commit.seq > self._exact_from:
+            self.report.unlike.append(commit)
+
+    def _do(self, commit: Commit) -> None:
+        entries = [
+            Entry(self._keys.stream(commit.stream, self._window.symbol), row.id, row.fields)
+            for row in self._rows[commit.stream].of(commit.ranges)
+        ] if commit.stream else []
+        match commit.kind:
+            case "hydrate" | "spot":
+                self._hydrate.commit(entries, CONSUMER)
+            case "stage":
+                self._normalize.stage_chunk(self._chain(entries[0]), CONSUMER, int(commit.part))
+            case "promote":
+                self._normalize.promote(self._chain(entries[0]), CONSUMER)
+            case "refresh":
+                self._normalize.refresh_chunk(self._chain(entries[0]), CONSUMER, int(commit.part))
+            case _:
+                self._tell_feed(commit)
+
+    def _chain(self, entry: Entry) -> Begun:
+        """A chain, begun when the first of its commits comes. Those before it that nobody finished are put away."""
+        begun = self._begun.get(entry.id)
+        if begun is None:
+            older = self._database.xpending_range(entry.stream, "normalize", "-", f"({entry.id}", _READ)
+            if older:
+                self._database.xack(entry.stream, "normalize", *(row["message_id"] for row in older))
+            begun = self._begun[entry.id] = self._normalize.begin(entry, CONSUMER)
+        return begun
+
+    def _tell_feed(self, commit: Commit) -> None:
+        keys, symbol = self._keys, self._window.symbol
+        self._scripts.run(
+            "dormant",
+            {
+                "active": keys.epoch_active(symbol), "meta": keys.epoch_meta(commit.epoch),
+                "job": keys.chain_job(symbol), "epochs": keys.stream("epoch", symbol),
+            },
+            {"symbol": symbol, "epoch": commit.epoch, "event": commit.kind, "ts": commit.ts,
+             "names": dict(keys.names(symbol, commit.epoch))},
+        )
+
+    # --- what versions rest on ---
+    def _look(self, seq: int) -> None:
+        """Compute what was computed live at this commit, and read what was read."""
+        if seq < self._exact_from:
+            return
+        for epoch_id, pane in sorted(self._wanted.pop(seq, ())):
+            epoch = self._epochs.get(epoch_id)
+            if epoch is not None and pane in epoch.panes:
+                self._tiles[epoch_id, pane, seq] = self._compute(epoch, pane, seq)
+        if seq in self._facts_at:
+            self._facts[seq] = self._read_facts()
+
+    def _compute(self, epoch: Epoch, name: str, seq: int) -> Tiles:
+        pane = epoch.panes[name]
+        values = read_pane(self._scripts, self._keys, epoch.id, pane).values
+        spot = self._database.get(self._keys.spot(epoch.symbol)) or b""
+        held = self._held.get((epoch.id, name))
+        model, dirty = None, None
+        if held is not None:
+            changed = ~((values == held.values) | (np.isnan(values) & np.isnan(held.values)))
+            model, dirty = held.tiles.model, changed.any(axis=0)
+        tiles = compute(
+            pane.geometry, pane_values(values, spot, epoch.snapshot_ts, epoch.rate), model, dirty
+        )
+        self._held[epoch.id, name] = _Held(seq, values, spot, tiles)
+        return tiles
+
+    def _read_facts(self) -> Facts:
+        keys, symbol = self._keys, self._window.symbol
+        active = (self._database.hget(keys.epoch_active(symbol), symbol) or b"").decode()
+        return Facts.read(
+            self._database.get(keys.spot(symbol)) or b"", self._database.hget(keys.clock(symbol), "quotes") or b"0",
+            self._database.zrange(keys.spot_trail(symbol), 0, -1), self._database.hgetall(keys.epoch_meta(active)),
+        )
+
+    # --- versions ---
+    def _compare(self, turn: Turn) -> None:
+        epoch = self._epochs.get(turn.epoch)
+        facts = self._facts.get(turn.header)
+        tiles = {pane: self._tiles.get((turn.epoch, pane, seq)) for pane, seq in turn.seqs().items()}
+        if epoch is None or facts is None:
+            self._fold.skip(turn)
+            self.report.early += len(turn.versions)
+            return
+        made = self._fold.publish(epoch, turn, facts, {pane: held for pane, held in tiles.items() if held is not None})
+        for version in turn.versions:
+            if made is None:
+                self.report.early += 1
+            elif version.payload is None:
+                self.report.lost += 1
+            else:
+                self._judge(version, made.get(version.model))
+        self._forget(turn)
+
+    def _judge(self, version: Version, made: Publication | None) -> None:
+        self.report.versions += 1
+        published = version.payload or b""
+        same = made is not None and made.payload == published and (made.kind, made.base, made.version) == (
+            version.kind, version.base, version.version
+        )
+        if not same:
+            self.report.differences += 1
+            if self.report.first is None:
+                self.report.first = Difference(version, made.payload if made else None, published)
+
+    def _forget(self, turn: Turn) -> None:
+        """Turns come in their order: what is older than the last named of a pane is not named again."""
+        for pane, seq in turn.seqs().items():
+            for key in [key for key in self._tiles if key[:2] == (turn.epoch, pane) and key[2] < seq]:
+                del self._tiles[key]
+
+
+class Fold:
+    """What was last published, turn after turn; not whole before every pane was named once."""
+
+    def __init__(self) -> None:
+        self.editions: dict[str, Edition] = {model: Edition() for model in MODELS}
+        self.layouts: Layouts | None = None
+        self.whole = False
+        self._panes: dict[str, PaneModel] = {}
+        self._exposures: dict[str, PaneExposure] = {}
+        self._minute = b""
+        self._numbered: set[str] = set()  # documents whose version is known
+
+    def skip(self, turn: Turn) -> None:
+        """A turn of which nothing is known."""
+        self.whole = False
+        self._panes.clear()
+        self._exposures.clear()
+        self._note_versions(turn)
+
+    def publish(
+        self, epoch: Epoch, turn: Turn, facts: Facts, tiles: dict[str, Tiles]
+    ) -> dict[str, Publication] | None:
+        """What a turn publishes, by model. None where too little is known: it is taken note of."""
+        if self.layouts is None or self.layouts.epoch.id != epoch.id:
+            self.layouts, self.whole = Layouts(epoch), False
+            self._panes.clear()
+            self._exposures.clear()
+        shown = [pane for pane in turn.seqs(HEATMAP) if pane in tiles]
+        for pane, held in tiles.items():
+            self._exposures[pane] = held.exposure
+        for pane in shown:
+            self._panes[pane] = tiles[pane].model
+        known = all(pane in self._panes and pane in self._exposures for pane in epoch.panes)
+        for pane in set(turn.seqs()) - set(tiles):  # named at a commit before the record
+            known = False
+            self._exposures.pop(pane, None)
+            self._panes.pop(pane, None)
+        if not known:
+            self._note_versions(turn)
+            self.whole = False
+            return None
+        for version in turn.versions:
+            if version.model not in self._numbered:
+                self.editions[version.model].version = version.base
+        if not (self.whole or turn.full):
+            # From here on everything is known; this turn itself is against documents that are not.
+            made = self._made(turn, facts, self._panes, full=True)
+            for model, publication in made.items():
+                publication.edition.version = self.editions[model].version
+                self.editions[model] = publication.edition
+            self._note_versions(turn)
+            self.whole = True
+            return None
+        made = self._made(turn, facts, {pane: tiles[pane].model for pane in shown}, turn.full)
+        announced = {version.model for version in turn.versions}
+        self._numbered |= announced
+        if HEATMAP in announced:
+            announced |= set(VIEWS)
+        self.editions.update((model, of.edition) for model, of in made.items() if model in announced)
+        self.whole = True
+        return made
+
+    def _made(self, turn: Turn, facts: Facts, panes: dict[str, PaneModel], full: bool) -> dict[str, Publication]:
+        assert self.layouts is not None
+        order = {pane: panes[pane] for pane in self.layouts.epoch.panes if pane in panes}
+        publications = next_editions(
+            self.layouts, order, self._exposures, True, self.editions, facts, self._minute, full
+        )
+        self._minute = publications.minute
+        return {publication.model: publication for publication in publications.made}
+
+    def _note_versions(self, turn: Turn) -> None:
+        for version in turn.versions:
+            self.editions[version.model].version = version.version
+            self._numbered.add(version.model)
+
+
+def turns_of(rows: list[Row]) -> list[Turn]:
+    """Versions by the turn that published them, in their order."""
+    turns: dict[str, list[Version]] = {}
+    for row in rows:
+        turns.setdefault(row.text("publication"), []).append(Version.read(row))
+    return [Turn(versions) for versions in turns.values()]
