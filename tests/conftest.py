@@ -45,8 +45,8 @@ def _kinds(wanted: list[str] | None) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server_kind" in metafunc.fixturenames:
         kinds = _kinds(metafunc.config.getoption("--server"))
-        if metafunc.module.__name__.startswith("tests.bench."):
-            kinds = kinds[:1]  # what is measured is tested on every kind elsewhere
+        if metafunc.module.__name__.startswith(("tests.bench.", "tests.browser.")):
+            kinds = kinds[:1]  # elsewhere all of it is tested on every kind
         metafunc.parametrize("server_kind", kinds or [pytest.param("", marks=pytest.mark.skip("no such server here"))],
                              scope="session")
 
