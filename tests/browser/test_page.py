@@ -34,8 +34,8 @@ def page(browser: Any, up: Up) -> Iterator[Opened]:
     wait_until(lambda: up.versions().get("NDX heatmap"), "the first documents", 60, every=0.5)
     with opened(browser, url) as page:
         page.until("window.marketswarm?.state.symbols.length === 2", "both symbols", 60)
-        page.says("window.stayed = true; window.states = []; new MutationObserver(() => "
-                  "window.states.push(document.body.dataset.state)).observe(document.body, {attributeFilter: ['data-state']})")
+        page.says("window.stayed = true; window.states = []; new MutationObserver(() => window.states.push("
+                  "document.body.dataset.state)).observe(document.body, {attributeFilter: ['data-state']})")
         yield page
 
 
@@ -133,7 +133,8 @@ def test_a_tile_tells_its_legs_and_its_order(page: Opened) -> None:
     press("0")
     for key in ("ArrowDown", "ArrowUp", "ArrowRight"):
         press(key)
-    priced = "() => { const f = window.marketswarm.field, c = f.picked(); return f.pane().butterfly.call.buy[c.at][c.column] > 0 }"
+    priced = ("() => { const { field } = window.marketswarm, { at, column } = field.picked();"
+              " return field.pane().butterfly.call.buy[at][column] > 0 }")
     for _ in range(30):
         if page.says(priced):
             break
@@ -168,7 +169,8 @@ def test_an_equal_of_axe_finds_nothing_serious(page: Opened) -> None:
         if key:
             page.page.keyboard.press(key)
         found = axe.run(page.page).response["violations"]
-        serious = [f"{one['id']}: {one['nodes'][0]['html']}" for one in found if one["impact"] in {"serious", "critical"}]
+        serious = [one["id"] + ": " + one["nodes"][0]["html"] for one in found
+                   if one["impact"] in {"serious", "critical"}]
         assert serious == [], key
     page.page.keyboard.press("Escape")
     page.page.keyboard.press("d")
