@@ -6,11 +6,12 @@ many as there are clients for.
 
 import asyncio
 import socket
+from functools import partial
 
 from walrus import Database
 
 from pipeline.database import connect
-from pipeline.gateway.address import address_of
+from pipeline.gateway.address import address_of, check_access
 from pipeline.gateway.app import Gateway
 from pipeline.gateway.hub import Hub
 from pipeline.gateway.serving import Server, listen
@@ -22,22 +23,27 @@ _TURN_S = 0.1
 
 
 def run(settings: Settings, database: Database, life: Life) -> None:
-    """Serve until the process is told to stop. Raises OSError where the address cannot be had."""
+    """Serve until the process is told to stop. Raises SettingsError where it would be open to others, and OSError where
+    the address cannot be had."""
+    check_access(settings)
     with listen(settings.host, settings.gateway_port) as listener:
         asyncio.run(_serve(settings, life, listener))
 
 
 async def _serve(settings: Settings, life: Life, listener: socket.socket) -> None:
     url = settings.redis_url.get_secret_value()
-    hub = Hub(lambda: connect(url), life.keys, settings.symbols, settings.model_retention_s)
+    hub = Hub(partial(connect, url), life.keys, settings.symbols, settings.model_retention_s)
+    server = Server(
+        Gateway(hub, settings, life.fault).app(), listener, ssl_certfile=settings.gateway_tls_cert,
+        ssl_keyfile=settings.gateway_tls_key,
+    )
     hub.start()
+    serving = asyncio.create_task(server.serve())
     get_log(stage="gateway").info("serving", dashboard=address_of(settings, listener.getsockname()[1]))
-    stopped = asyncio.Event()
-    serving = asyncio.create_task(Server(Gateway(hub, life.fault).app(), listener).until(stopped))
-    life.unready("")
     while not life.stop.is_set() and not serving.done():
+        life.unready("" if hub.reads else "redis")
         await asyncio.to_thread(life.progress)
         await asyncio.sleep(_TURN_S)
     hub.close()
-    stopped.set()
+    server.should_exit = True
     await serving

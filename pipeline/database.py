@@ -1,8 +1,10 @@
 """The connection to Redis or Valkey, opened the way every stage needs it, and the server checked before use."""
 
+from collections.abc import Callable
 from urllib.parse import urlsplit
 
 from redis import ConnectionPool
+from redis.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import RedisError
 from redis.exceptions import TimeoutError as RedisTimeoutError
@@ -17,11 +19,21 @@ class ServerError(RuntimeError):
     """A server that must not be used; the message says what to change."""
 
 
-def connect(url: str) -> Database:
-    """A client on its own pool; nothing is sent yet. Raises SettingsError for an address that cannot be one."""
+def connect(url: str, on_connect: Callable[[], None] | None = None) -> Database:
+    """A client on its own pool; nothing is sent yet. Raises SettingsError for an address that cannot be one.
+
+    ``on_connect`` is told of every connection it opens: the client opens another by itself where one was lost.
+    """
+
+    def opened(connection: AbstractConnection) -> None:
+        connection.on_connect()  # type: ignore[no-untyped-call]
+        if on_connect is not None:
+            on_connect()
+
     try:
         pool = ConnectionPool.from_url(
-            url, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5.0, health_check_interval=30, protocol=2
+            url, socket_timeout=SOCKET_TIMEOUT_S, socket_connect_timeout=5.0, health_check_interval=30, protocol=2,
+            redis_connect_func=opened if on_connect else None,
         )
     except ValueError as error:
         raise SettingsError(f"REDIS_URL: {error}") from None

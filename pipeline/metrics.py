@@ -51,9 +51,18 @@ SCRIPT_REFUSALS = Counter(
     "marketswarm_script_refusals", "Calls of a script that changed nothing, by its reason", ["script", "reason"]
 )
 READY = Gauge("marketswarm_ready", "Whether /readyz is green")
+GATEWAY_CLIENTS = Gauge("marketswarm_gateway_clients", "Open streams of events")
+GATEWAY_SNAPSHOTS = Counter(
+    "marketswarm_gateway_snapshots",
+    "Clients that were sent every document whole: at their start, after too long a gap, because they read too slowly, "
+    "or because another server answered", ["reason"],
+)
+GATEWAY_RESUMED = Counter("marketswarm_gateway_resumed", "Clients that went on where they had been cut off")
+GATEWAY_STUCK = Counter("marketswarm_gateway_stuck", "Clients that were cut off because they took nothing")
+GATEWAY_REFUSED = Counter("marketswarm_gateway_refused", "Requests refused", ["reason"])
 
 _EXPECTED_ERRORS = ("connectionerror", "timeouterror", "nogroup")
-_WITHOUT_ENTRIES = ("keeper", "exporter")
+_WITHOUT_ENTRIES = ("keeper", "exporter", "gateway")
 _OUTCOMES = {
     "hydrate": ("events", "applied", "stale", "size_only", "geometry_miss", "conflated"),
     "socket": ("written",), "spot": ("written",), "chain": ("fetched", "failed"),

@@ -19,6 +19,9 @@ DEFAULT_WIDTHS: Mapping[str, tuple[float, ...]] = {
 }
 
 
+TOKEN_LEAST = 16
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used. One line that names the variable, the value's fault and what is allowed."""
 
@@ -45,6 +48,17 @@ class Settings(BaseSettings):
     # --- the gateway ---
     gateway_port: int = Field(8400, ge=0, le=65535)
     """Port of the dashboard, its events and documents. `up` takes a free one where this one is taken; 0: any."""
+
+    gateway_token: SecretStr = SecretStr("")
+    """What clients of the gateway must show. Needed where MASSIVE_HOST is beyond loopback; without it, it is open."""
+    gateway_tls_cert: Path | None = None
+    """PEM file of the gateway's certificate and chain: it then speaks HTTPS. Empty: HTTP."""
+    gateway_tls_key: Path | None = None
+    """PEM file of the certificate's private key."""
+    gateway_origins: Annotated[tuple[str, ...], NoDecode] = ()
+    """Other sites whose pages may read from the gateway, `https://desk.example`. Empty: none."""
+    gateway_clients_per_address: int = Field(64, ge=1, le=100_000)
+    """Streams that one address may have open; one more is refused with 429."""
 
     # --- the provider ---
     api_key: SecretStr = SecretStr("")
@@ -140,6 +154,30 @@ class Settings(BaseSettings):
             parsed[symbol.strip().upper()] = tuple(sorted(set(widths)))
         return parsed
 
+    @field_validator("gateway_token")
+    @classmethod
+    def _check_token(cls, value: SecretStr) -> SecretStr:
+        if 0 < len(value.get_secret_value()) < TOKEN_LEAST:
+            raise ValueError(f"a token has at least {TOKEN_LEAST} characters; `openssl rand -hex 32` makes one")
+        return value
+
+    @field_validator("gateway_origins", mode="before")
+    @classmethod
+    def _split_origins(cls, value: object) -> object:
+        if isinstance(value, str):
+            value = tuple(part.strip().rstrip("/") for part in value.split(",") if part.strip())
+        return value
+
+    @field_validator("gateway_origins")
+    @classmethod
+    def _check_origins(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for origin in value:
+            parts = urlsplit(origin)
+            spelled = f"{parts.scheme}://{parts.netloc}"
+            if parts.scheme not in {"http", "https"} or not parts.hostname or spelled != origin:
+                raise ValueError(f"{origin!r} is not an origin such as https://desk.example")
+        return value
+
     @field_validator("rest_url", "ws_url")
     @classmethod
     def _check_url(cls, value: str) -> str:
@@ -176,7 +214,8 @@ def load_settings(**overrides: Any) -> Settings:
         fault = error.errors(include_url=False, include_context=False, include_input=True)[0]
         name = str(fault["loc"][0]) if fault["loc"] else "settings"
         variable = name if name.isupper() else f"MASSIVE_{name.upper()}"
-        shown = "" if "key" in name.lower() or "redis" in name.lower() else f" (got {_short(fault['input'])})"
+        secret = any(word in name.lower() for word in ("key", "redis", "token"))
+        shown = "" if secret else f" (got {_short(fault['input'])})"
         raise SettingsError(f"{variable}: {fault['msg'].removeprefix('Value error, ')}{shown}") from None
 
 

@@ -24,6 +24,7 @@ hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("search", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
+_ON_ONE_KIND = ("tests.bench.", "tests.browser.", "tests.gateway.test_access", "tests.gateway.test_api")
 _BINARIES: dict[str, Binary] = {}
 
 
@@ -45,8 +46,8 @@ def _kinds(wanted: list[str] | None) -> list[str]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "server_kind" in metafunc.fixturenames:
         kinds = _kinds(metafunc.config.getoption("--server"))
-        if metafunc.module.__name__.startswith(("tests.bench.", "tests.browser.")):
-            kinds = kinds[:1]  # elsewhere all of it is tested on every kind
+        if metafunc.module.__name__.startswith(_ON_ONE_KIND):
+            kinds = kinds[:1]  # what they ask of a server is tested on every kind elsewhere
         metafunc.parametrize("server_kind", kinds or [pytest.param("", marks=pytest.mark.skip("no such server here"))],
                              scope="session")
 

@@ -23,7 +23,7 @@ from pipeline.cli.board import status_lines, status_tables
 from pipeline.cli.refused import Failed, Refused
 from pipeline.database import ServerError, connect, server_fault, shown
 from pipeline.endpoint import Endpoint
-from pipeline.gateway.address import address_of
+from pipeline.gateway.address import address_of, check_access
 from pipeline.keys import Keys
 from pipeline.server import EmbeddedServer
 from pipeline.settings import Settings, SettingsError, load_settings
@@ -88,6 +88,8 @@ class Plan:
             counts = parse_scale(scale, stages)
         except ValueError as error:
             raise Refused(f"--scale: {error}") from None
+        if counts.get(_GATEWAY, 1):
+            check_access(settings)
         if live:
             if not settings.api_key.get_secret_value():
                 raise SettingsError("MASSIVE_API_KEY: --live needs it; without --live the provider is simulated")
@@ -179,12 +181,13 @@ class Session:
             stage = process.name.partition(".")[0]
             environment = self._environment(with_key=stage in _KEYED) | process.env
             if stage == _GATEWAY:
-                environment |= self._dashboard_port(taken)
+                environment |= self._of_gateway(taken)
             self._supervisor.add(process.name, process.cmd, environment)
             self._names.append(process.name)
 
-    def _dashboard_port(self, taken: set[int]) -> dict[str, str]:
-        """Where a gateway serves: the port of the settings, else a free one. The first one's is the dashboard."""
+    def _of_gateway(self, taken: set[int]) -> dict[str, str]:
+        """Where a gateway serves: the port of the settings, else a free one; the first one's is the dashboard. And the
+        token, which no other process gets."""
         settings = self._settings
         port = settings.gateway_port
         if not port or port in taken or not _is_free(settings.host, port):
@@ -192,7 +195,8 @@ class Session:
         taken.add(port)
         if not self._dashboard:
             self._dashboard = address_of(settings, port)
-        return {"MASSIVE_GATEWAY_PORT": str(port)}
+        token = settings.gateway_token.get_secret_value()
+        return {"MASSIVE_GATEWAY_PORT": str(port), **({"MASSIVE_GATEWAY_TOKEN": token} if token else {})}
 
     def _start_provider(self) -> None:
         """The stages would only complain and back off while it builds its market, so they wait for it."""
@@ -227,6 +231,7 @@ class Session:
         }
         environment.pop("PORT", None)
         environment.pop("MASSIVE_API_KEY", None)
+        environment.pop("MASSIVE_GATEWAY_TOKEN", None)
         if with_key:
             environment["MASSIVE_API_KEY"] = (
                 settings.api_key.get_secret_value() if self._plan.live else _SIMULATED_KEY

@@ -33,6 +33,9 @@ class Documents:
         self.symbols = symbols
         self._epochs = Epochs(database, keys)
 
+    def close(self) -> None:
+        self._database.connection_pool.disconnect()
+
     def document(self, model: str, symbol: str) -> tuple[str, bytes] | None:
         """(version for an ETag, JSON without blanks); None where nothing is published."""
         text: bytes | None = self._database.get(self._key(model, symbol))
@@ -87,7 +90,7 @@ class Documents:
         for key in dict.fromkeys(self._keys.vigil_events(symbol) for symbol in asked):
             for entry_id, fields in self._database.xrevrange(key, count=limit * max(1, len(self.symbols))):
                 if fields.get(b"symbol", b"").decode() in asked:
-                    found.append((entry_id, vigil_members(entry_id, fields)))
+                    found.append((entry_id, vigil_members(entry_id.decode(), fields)))
         found.sort(key=lambda one: tuple(map(int, one[0].split(b"-"))))
         return [event for _, event in found][-limit:]
 
@@ -172,10 +175,10 @@ class Documents:
         }
 
 
-def vigil_members(entry_id: bytes, fields: dict[bytes, bytes]) -> dict[str, Any]:
+def vigil_members(entry_id: str, fields: dict[bytes, bytes]) -> dict[str, Any]:
     """A market event as clients get it."""
     event: dict[str, Any] = {name.decode(): value.decode() for name, value in fields.items()}
-    return {"id": entry_id.decode(), **event, "ts": int(event["ts"]), "evidence": orjson.loads(event["evidence"])}
+    return {"id": entry_id, **event, "ts": int(event["ts"]), "evidence": orjson.loads(event["evidence"])}
 
 
 def _header(model: str, text: bytes) -> dict[str, Any]:

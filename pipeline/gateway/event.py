@@ -59,16 +59,19 @@ class Event:
     head: bytes
     document: bytes
     narrowable: bool = False
+    received: int | None = None
+    """When the oldest tick behind it reached us, ms."""
     _frames: dict[tuple[View, bool], bytes] = field(default_factory=dict)
 
-    def frame(self, view: View, gzip: bool) -> bytes:
-        """The bytes on the wire, of the part of the document that a view shows."""
+    def frame(self, view: View, gzip: bool, keep: bool = True) -> bytes:
+        """The bytes on the wire, of the part of the document that a view shows. ``keep`` them for the next to ask."""
         if not self.narrowable:
-            view = WHOLE
+            view, keep = WHOLE, True
         found = self._frames.get((view, gzip))
         if found is None:
-            found = compressed(self.frame(view, False)) if gzip else self._plain(view)
-            self._frames[view, gzip] = found
+            found = compressed(self.frame(view, False, keep)) if gzip else self._plain(view)
+            if keep:
+                self._frames[view, gzip] = found
         return found
 
     def _plain(self, view: View) -> bytes:
@@ -99,4 +102,4 @@ def publication(
         "received": received, "published": published,
     }
     name = model if kind == "full" else f"{model}_{kind}"
-    return Event(name, symbol, model, position, orjson.dumps(head), document, View.applies_to(model))
+    return Event(name, symbol, model, position, orjson.dumps(head), document, View.applies_to(model), received)

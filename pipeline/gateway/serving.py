@@ -10,6 +10,10 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+TRANSPORT = "marketswarm.transport"
+"""Where in a scope's extensions the connection itself is found."""
+_SEND_BUFFER_BYTES = 256 * 1024
+"""What the kernel keeps for a client that does not read; left to itself it takes megabytes of each."""
 _LEAVE_S = 1  # streams end by themselves before; what is left after it is cancelled
 
 
@@ -24,7 +28,7 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
         async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
-                scope.setdefault("extensions", {})["marketswarm.transport"] = transport
+                scope.setdefault("extensions", {})[TRANSPORT] = transport
             await app(scope, receive, send)
 
         self.app = with_transport
@@ -44,20 +48,16 @@ class Server(uvicorn.Server):
     def capture_signals(self) -> Iterator[None]:
         yield
 
-    async def until(self, stopped: asyncio.Event) -> None:
-        """Serve until then."""
-        serving = asyncio.create_task(self.serve(sockets=[self._listener]))
-        waiting = asyncio.create_task(stopped.wait())
-        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        self.should_exit = True
-        waiting.cancel()
-        await serving
+    async def serve(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().serve(sockets or [self._listener])
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there. Raises OSError, naming the address, where it cannot."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        return socket.create_server((host, port), family=family, backlog=1024)
+        listener = socket.create_server((host, port), family=family, backlog=1024)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _SEND_BUFFER_BYTES)  # of every connection it accepts
+        return listener
     except OSError as error:
         raise OSError(error.errno, f"cannot listen on {host}:{port}: {error.strerror}") from None

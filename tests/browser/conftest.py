@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.gateway.conftest import served  # noqa: F401 (a fixture)
+from tests.gateway.conftest import serve, served  # noqa: F401 (fixtures)
 
 PICTURES = Path(__file__).parent / "screenshots"
 """What the tests saw, for people to look at. Ignored by git."""
