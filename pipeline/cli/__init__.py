@@ -10,6 +10,7 @@ from pipeline.cli.dead import dead
 from pipeline.cli.doctor import doctor
 from pipeline.cli.model import model
 from pipeline.cli.refused import one_line
+from pipeline.cli.replay import replay
 from pipeline.cli.simulate import simulate
 from pipeline.cli.up import up
 from pipeline.cli.view import epoch, status
@@ -34,5 +35,5 @@ def main() -> None:
     """
 
 
-for _command in (up, status, epoch, model, watch, doctor, dead, worker, simulate, analyze, bench):
+for _command in (up, status, epoch, model, watch, doctor, dead, worker, simulate, analyze, bench, replay):
     main.add_command(_command)

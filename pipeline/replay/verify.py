@@ -304,6 +304,14 @@ class Verification:
             if self.report.first is None:
                 self.report.first = Difference(version, made.payload if made else None, published)
 
+    def store_documents(self) -> None:
+        """Leave the documents as they were after the last version compared, for who wants to look at them."""
+        for model, document in self._fold.documents().items():
+            self._database.set(self._keys.model(model, self._window.symbol), document)
+
+    def epoch(self, epoch_id: str) -> Epoch | None:
+        return self._epochs.get(epoch_id)
+
     def _forget(self, turn: Turn) -> None:
         """Turns come in their order: what is older than the last named of a pane is not named again."""
         for pane, seq in turn.seqs().items():
@@ -372,6 +380,22 @@ class Fold:
         self.editions.update((model, of.edition) for model, of in made.items() if model in announced)
         self.whole = True
         return made
+
+    def documents(self) -> dict[str, bytes]:
+        """Every document as it was last published, whole. Nothing before the fold is whole."""
+        if self.layouts is None or not self.whole:
+            return {}
+        found = {}
+        for model, edition in self.editions.items():
+            if model in FACTS:
+                found[model] = orjson.dumps(edition.header)
+                continue
+            cells = edition.cells
+            if model in VIEWS:
+                shown = self.layouts.cells_of[model]
+                cells = {pane: of[slice(*shown[pane])] for pane, of in cells.items()}
+            found[model] = self.layouts.of[model].render(edition.header, edition.heads, cells)
+        return found
 
     def _made(self, turn: Turn, facts: Facts, panes: dict[str, PaneModel], full: bool) -> dict[str, Publication]:
         assert self.layouts is not None

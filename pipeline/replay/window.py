@@ -121,7 +121,7 @@ class Window:
         recorded = dict(self.settings)
         widths = tuple(float(width) for width in recorded.pop("widths"))
         return own.model_copy(update={
-            **recorded, "symbols": (self.symbol,), "widths": {self.symbol: widths},
+            **recorded, "symbols": (self.symbol,), "widths": {self.symbol: widths, "*": widths},
             "namespace": Keys.replay_namespace(name),
         })
 

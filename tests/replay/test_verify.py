@@ -44,7 +44,7 @@ def verified(world: World, window: Window, name: str = "v") -> Report:
 
 
 def test_every_version_published_by_four_consumers_that_died_is_made_again(world: World) -> None:
-    chaos = play(world, seed=7, events=1200, consumers=4)
+    chaos = play(world, seed=7, events=900, consumers=4)
     assert chaos.deaths > 5
     window = recorded(world)
     promoted = [commit for commit in window.commits if commit.kind == "promote"]
