@@ -63,6 +63,7 @@ GATEWAY_REFUSED = Counter("marketswarm_gateway_refused", "Requests refused", ["r
 
 _EXPECTED_ERRORS = ("connectionerror", "timeouterror", "nogroup")
 _WITHOUT_ENTRIES = ("keeper", "exporter", "gateway")
+_REFUSED = {"hydrate": ("hydrate", "gone"), "calculate": ("commit_pane", "stale"), "models": ("publish", "stale")}
 _OUTCOMES = {
     "hydrate": ("events", "applied", "stale", "size_only", "geometry_miss", "conflated"),
     "socket": ("written",), "spot": ("written",), "chain": ("fetched", "failed"),
@@ -71,6 +72,9 @@ _OUTCOMES = {
 
 def begin(stage: str) -> None:
     """Let a stage's series exist from its first scrape: a rate needs the zero before the first count."""
+    if stage == "gateway":
+        GATEWAY_SNAPSHOTS.labels("start")
+        GATEWAY_REFUSED.labels("token")
     if stage in _WITHOUT_ENTRIES:
         return
     for counter in (ENTRIES, COMMITTED, GONE, RECLAIMED, LOST, RETRIES, DEAD):
@@ -81,6 +85,8 @@ def begin(stage: str) -> None:
         ERRORS.labels(stage, reason)
     for outcome in _OUTCOMES.get(stage, ()):
         EVENTS.labels(stage, outcome)
+    if stage in _REFUSED:
+        SCRIPT_REFUSALS.labels(*_REFUSED[stage])
 
 
 def observe_way(stage: str, oldest: str, origins: Iterable[bytes] = ()) -> float:
