@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import orjson
@@ -36,7 +37,6 @@ KEPT_BYTES = 64 * 1024 * 1024
 _RETRY_S = 0.2
 _SNAPSHOT_S = 1.0
 """A snapshot serves all who ask for the same within so long: a crowd that comes back at once costs one reading."""
-_TRIES = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,10 @@ class Snapshot:
 class Subscriber:
     """A client's queue. ``behind`` says why it needs a snapshot before anything else, '' that it does not."""
 
-    def __init__(self, channel: Channel, transport: asyncio.Transport) -> None:
+    def __init__(self, channel: Channel, after: Position | None, transport: asyncio.Transport) -> None:
         self.channel = channel
+        self.after = after
+        self.placed = False
         self.behind = "start"
         self.closed = False
         self.sending_since = 0.0
@@ -149,6 +151,8 @@ class Hub:
         self._locks: dict[Channel, asyncio.Lock] = {}
         self._facts: dict[str, Any] = {"market": None, "symbols": {}}
         self._facts_at = float("-inf")
+        self._begun = asyncio.Event()
+        """The ring is what the streams hold; before that nobody is told anything."""
         self._loop: asyncio.AbstractEventLoop | None = None
         self._beating: asyncio.Task[None] | None = None
 
@@ -176,16 +180,29 @@ class Hub:
     # --- clients ---
     def subscribe(self, channel: Channel, after: Position | None, transport: asyncio.Transport) -> Subscriber:
         """A queue that goes on after a position, where what came since is known; else it begins with a snapshot."""
-        subscriber = Subscriber(channel, transport)
-        if after is not None:
-            since = self._since(after)
-            if since is not None:
-                metrics.GATEWAY_RESUMED.inc()
-            subscriber.behind = "gap" if since is None else ""
-            if since is not None and (piece := channel.piece(since, keep=False)):
-                subscriber.put(piece)
+        subscriber = Subscriber(channel, after, transport)
+        if self._stop.is_set():
+            subscriber.close()  # it came in while the others were sent away
+        if self._begun.is_set():
+            self._place(subscriber)
         self.subscribers.add(subscriber)
         return subscriber
+
+    def _place(self, subscriber: Subscriber) -> None:
+        """Where it goes on, once. It is behind already: as who begins."""
+        if subscriber.placed:
+            return
+        subscriber.placed = True
+        if subscriber.after is None:
+            return
+        since = self._since(subscriber.after)
+        if since is None:
+            subscriber.behind = "gap"
+            return
+        subscriber.behind = ""
+        metrics.GATEWAY_RESUMED.inc()
+        if piece := subscriber.channel.piece(since, keep=False):
+            subscriber.put(piece)
 
     def _since(self, position: Position) -> list[Event] | None:
         """What came after a position; None where that is not known.
@@ -203,22 +220,29 @@ class Hub:
         return later[::-1] if position == self._floor else None
 
     async def catch_up(self, subscriber: Subscriber) -> bytes:
-        """The reset, the snapshot and what came since: from here on the subscriber's queue goes on by itself."""
+        """The reset, the snapshot and what came since: from here on the subscriber's queue goes on by itself.
+
+        Something else, or nothing, while there is no snapshot to be had: it is then still behind.
+        """
         channel = subscriber.channel
-        for _ in range(_TRIES):
-            try:
-                snapshot = await self._snapshot(channel)
-            except (RedisError, OSError):
-                await asyncio.sleep(HEARTBEAT_S / 2)
-                return self._heartbeat().frame(channel.view, channel.gzip)  # which says that Redis is away
-            since = self._since(snapshot.position)
-            if since is None:  # the ring was begun anew, or has moved on, while it was read
-                self._snapshots.pop(channel, None)
-                continue
-            why, subscriber.behind = subscriber.behind, ""
-            metrics.GATEWAY_SNAPSHOTS.labels(why).inc()
-            return channel.reset(why) + snapshot.piece + channel.piece(since, keep=False)
-        raise RuntimeError("no snapshot is read as fast as the ring moves on")
+        if not self._begun.is_set():
+            await asyncio.wait({asyncio.ensure_future(self._begun.wait())}, timeout=HEARTBEAT_S / 2)
+            return self._heartbeat().frame(channel.view, channel.gzip)
+        asked_at = time.monotonic()
+        try:
+            snapshot = await self._snapshot(channel)
+        except (RedisError, OSError):
+            await asyncio.sleep(HEARTBEAT_S / 2)
+            return self._heartbeat().frame(channel.view, channel.gzip)  # which says that Redis is away
+        since = self._since(snapshot.position)
+        rest = channel.piece(since or (), keep=False)
+        if since is None or (len(rest) > len(snapshot.piece) and snapshot.made_at < asked_at):
+            # The ring was begun anew or has moved on while it was read, or another one is shorter by now.
+            self._snapshots.pop(channel, None)
+            return b""
+        why, subscriber.behind = subscriber.behind, ""
+        metrics.GATEWAY_SNAPSHOTS.labels(why).inc()
+        return channel.reset(why) + snapshot.piece + rest
 
     async def _snapshot(self, channel: Channel) -> Snapshot:
         lock = self._locks.setdefault(channel, asyncio.Lock())
@@ -247,12 +271,11 @@ class Hub:
 
     # --- the reader's thread ---
     def _read(self) -> None:
-        begun, why = False, "start"
+        begun, why = False, ""
         while not self._stop.is_set():
             try:
                 if not begun:
-                    floor = self._reader.begin_since(self._kept_s)
-                    self._on_loop(lambda floor=floor, why=why: self._begin(floor, why))  # type: ignore[misc]
+                    self._begin(why)
                     begun = True
                 events = self._reader.read(BLOCK_MS)
             except Restarted:
@@ -269,6 +292,19 @@ class Hub:
                 self._observe(events)
         self._reader.close()
         self.documents.close()
+
+    def _begin(self, why: str) -> None:
+        """Take in what the streams hold of the last minute; then serve those who wait for it. ``why`` the others forget
+        what they hold, '' where there are none."""
+        floor = self._reader.begin_since(self._kept_s)
+        self._on_loop(partial(self._clear, floor, why))
+        while not self._stop.is_set():
+            events = self._reader.read(None)
+            if events:
+                self._on_loop(partial(self._keep, events))
+            if self._reader.at_end:
+                break
+        self._on_loop(self._open)
 
     def _hand_over(self, events: list[Event]) -> None:
         """Frames of what is listened to are made here: compressing is no work for the event loop."""
@@ -302,13 +338,20 @@ class Hub:
             pass
 
     # --- the event loop ---
-    def _begin(self, floor: Position, why: str) -> None:
+    def _clear(self, floor: Position, why: str) -> None:
+        self._begun.clear()
         self._ring.clear()
         self._ring_bytes = 0
         self._floor = floor
         self._snapshots.clear()
         for subscriber in self.subscribers:
-            subscriber.fall_behind(why)
+            if subscriber.placed:
+                subscriber.fall_behind(why)
+
+    def _open(self) -> None:
+        self._begun.set()
+        for subscriber in self.subscribers:
+            self._place(subscriber)
 
     def _deliver(self, events: list[Event]) -> None:
         pieces: dict[Channel, bytes] = {}
@@ -319,6 +362,9 @@ class Hub:
                 piece = pieces[channel] = channel.piece(events)
             if piece:
                 subscriber.put(piece)
+        self._keep(events)
+
+    def _keep(self, events: list[Event]) -> None:
         self._ring.extend(events)
         self._ring_bytes += sum(event.size for event in events)
         newest = events[-1].position or START

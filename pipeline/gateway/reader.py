@@ -37,6 +37,8 @@ class Reader:
         self._spots: dict[str, tuple[int, float]] = {}
         self._run = ""
         self._unsure = True
+        self.at_end = False
+        """Whether the last read found nothing."""
         self.begun_ms = 0
         """The server's time when ``begin_since`` was called."""
 
@@ -78,10 +80,11 @@ class Reader:
         return _position(entry, rank)
 
     # --- reading ---
-    def read(self, block_ms: int) -> list[Event]:
-        """The next events, in order; none after so long. Raises Restarted."""
+    def read(self, block_ms: int | None) -> list[Event]:
+        """The next events, in order; none after so long (None: at once). Raises Restarted."""
         reply: _Rows = self._database.xread(self._cursors, count=READ_MAX, block=block_ms) or []
         self._sure()
+        self.at_end = not reply
         rows: list[tuple[Position, dict[bytes, bytes]]] = []
         horizon: Position | None = None  # where a stream has more than was read, later entries of the others wait
         for stream, entries in reply:

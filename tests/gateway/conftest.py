@@ -3,7 +3,7 @@
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
@@ -11,11 +11,12 @@ from walrus import Database
 
 from consumers import gateway
 from pipeline.settings import Settings
+from pipeline.stage import Engine
 from tests.gateway.page import DOCUMENTS
 from tests.gateway.tab import Tab
 from tests.running import Running, running
 from tests.waiting import wait_until
-from tests.world import T0, World, quote, row, tickers
+from tests.world import STAGES, T0, World, quote, row, tickers
 
 
 def free_port() -> int:
@@ -45,11 +46,13 @@ class Served:
     settings: Settings
     world: World
     running: Running
+    _engines: list[Engine] = field(default_factory=list)
 
     def begin(self) -> None:
         """The first epoch of SPX, published."""
+        self._engines = [self.world.engine(stage) for stage in STAGES]
         self.world.chain([row(ticker) for ticker in tickers()])
-        self.world.settle()
+        self.world.settle(self._engines)
 
     def tick(self, number: int) -> None:
         """One more publication."""
@@ -58,7 +61,7 @@ class Served:
         world.frame([quote(ticker, 3.0 + number / 100, 4.0 + number / 100, T0 + 5 + number, 9 + number)])
         if number % 5 == 0:
             world.spot(7550.0 + number / 10, T0 + 6 + number)
-        world.settle()
+        world.settle(self._engines)
 
     def shown_by(self, opened: Tab, models: tuple[str, ...] = DOCUMENTS) -> bool:
         """Whether every document of a page is the stored one."""
