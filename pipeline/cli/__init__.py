@@ -7,8 +7,10 @@ import click
 from pipeline.cli.analyze import analyze
 from pipeline.cli.bench import bench
 from pipeline.cli.dead import dead
+from pipeline.cli.diff import diff
 from pipeline.cli.doctor import doctor
 from pipeline.cli.model import model
+from pipeline.cli.record import record
 from pipeline.cli.refused import one_line
 from pipeline.cli.replay import replay
 from pipeline.cli.simulate import simulate
@@ -35,5 +37,5 @@ def main() -> None:
     """
 
 
-for _command in (up, status, epoch, model, watch, doctor, dead, worker, simulate, analyze, bench, replay):
+for _command in (up, status, epoch, model, watch, doctor, dead, worker, simulate, analyze, bench, replay, record, diff):
     main.add_command(_command)

@@ -51,26 +51,30 @@ def replay() -> None:
 @click.option("--stages", metavar="STAGE,...", help="Only these [default: normalize,hydrate,calculate,models].")
 @click.option("--scale", default="", metavar="STAGE=N,...", help="Consumers of a stage [default: 1 each].")
 @click.option("--in-process", is_flag=True, help="All stages in this process, instead of a process a consumer.")
-@click.option("--own-settings", is_flag=True, help="This environment's scope, widths and rate, not the recorded ones.")
+@click.option("--own-settings", "ours", is_flag=True,
+              help="This environment's scope, widths and rate, not the recorded ones.")
 @data_dir_option
 def run_replay(
     file: Path | None, symbol: str | None, begin: str | None, end: str | None, speed: str, name: str | None,
-    verify: bool, stop_at: int | None, stages: str | None, scale: str, in_process: bool, own_settings: bool,
+    verify: bool, stop_at: int | None, stages: str | None, scale: str, in_process: bool, ours: bool,
     data_dir: Path | None,
 ) -> None:
     """Replay FILE, or what live recorded from --from to --to."""
     from pipeline.replay.namespace import checked_name
+    from pipeline.replay.window import WindowError
 
     multiple, counts = _speed(speed), _scale(stages, scale)
-    if name:
-        checked_name(name)
+    try:
+        checked_name(name or "unnamed")
+    except WindowError as error:
+        raise Refused(f"--name: {error}") from None
     reached = reach(data_dir)
     _check_server(reached)
     window = opened(reached, file, symbol, begin, end, with_versions=verify)
     named = name or _free_name(reached, window)
-    settings = window.settings_of(_own(reached), named)
-    if own_settings:
-        own = _own(reached)
+    settings = window.settings_of(own_settings(reached), named)
+    if ours:
+        own = own_settings(reached)
         settings = own.model_copy(update={"symbols": (window.symbol,), "namespace": settings.namespace})
     if window.base == "chain":
         click.echo(f"no base frame before: the window begins with the chain of {_shown(window.base_ms)}, and what was "
@@ -141,9 +145,9 @@ def opened(
             return read_session(file)
         if not begin or not end:
             raise Refused("name a FILE, or a window with --from and --to")
+        named, first, last = recorded_symbol(reached, symbol), moment(begin, "--from"), moment(end, "--to")
         return read_window(
-            reached.database, reached.keys, _symbol(reached, symbol), moment(begin, "--from"), moment(end, "--to"),
-            _own(reached), with_versions=with_versions,
+            reached.database, reached.keys, named, first, last, own_settings(reached), with_versions=with_versions
         )
     except WindowError as error:
         raise Refused(str(error)) from None
@@ -160,12 +164,12 @@ def moment(text: str, option: str) -> int:
     return int(parsed.timestamp() * 1000)
 
 
-def _own(reached: Reached) -> "Settings":
+def own_settings(reached: Reached) -> "Settings":
     """Our settings, with the layout of what was reached."""
     return reached.settings.model_copy(update={"layout": reached.keys.layout})
 
 
-def _symbol(reached: Reached, symbol: str | None) -> str:
+def recorded_symbol(reached: Reached, symbol: str | None) -> str:
     if symbol is None and len(reached.symbols) > 1:
         raise Refused(f"--symbol: which of {', '.join(reached.symbols)}?")
     chosen = (symbol or reached.symbols[0]).upper()

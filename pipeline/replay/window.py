@@ -166,14 +166,29 @@ def read_window(
     _check_whole(window)
     _take_chains(database, keys, window)
     if with_versions:
-        for row in _read(database, keys.stream("model", symbol), symbol, f"{window.base_ms}", f"{to_ms}", progress):
-            payload = payload_of(database, row.fields)
-            if payload is None:
-                row.fields.pop(b"payload", None)
-            else:
-                row.fields[b"payload"] = payload
-            window.versions.append(row)
+        window.versions = read_versions(database, keys, symbol, f"{window.base_ms}", f"{to_ms}", progress)
     return window
+
+
+def read_versions(
+    database: Database, keys: Keys, symbol: str, first: str, last: str, progress: Progress = lambda what, n: None
+) -> list[Row]:
+    """What was published from one id to another, payloads in place; one whose payload is gone has no such field."""
+    found = []
+    for row in _read(database, keys.stream("model", symbol), symbol, first, last, progress):
+        payload = payload_of(database, row.fields)
+        if payload is None:
+            row.fields.pop(b"payload", None)
+        else:
+            row.fields[b"payload"] = payload
+        found.append(row)
+    return found
+
+
+def server_ms(database: Database) -> int:
+    """The server's clock, which makes the ids of entries."""
+    seconds, micros = database.time()
+    return int(seconds) * 1000 + int(micros) // 1000
 
 
 def _begun(
