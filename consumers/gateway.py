@@ -14,6 +14,7 @@ from pipeline.database import connect
 from pipeline.gateway.address import address_of, check_access
 from pipeline.gateway.app import Gateway
 from pipeline.gateway.hub import Hub
+from pipeline.gateway.replays import Replays
 from pipeline.gateway.serving import Server, listen
 from pipeline.life import Life
 from pipeline.logs import get_log
@@ -31,10 +32,11 @@ def run(settings: Settings, database: Database, life: Life) -> None:
 
 
 async def _serve(settings: Settings, life: Life, listener: socket.socket) -> None:
-    url = settings.redis_url.get_secret_value()
-    hub = Hub(partial(connect, url), life.keys, settings.symbols, settings.model_retention_s)
+    opened = partial(connect, settings.redis_url.get_secret_value())
+    hub = Hub(opened, life.keys, settings.symbols, settings.model_retention_s)
+    replays = Replays(opened, settings, life.keys)
     server = Server(
-        Gateway(hub, settings, life.fault).app(), listener, ssl_certfile=settings.gateway_tls_cert,
+        Gateway(hub, replays, settings, life.fault).app(), listener, ssl_certfile=settings.gateway_tls_cert,
         ssl_keyfile=settings.gateway_tls_key,
     )
     hub.start()
@@ -47,3 +49,4 @@ async def _serve(settings: Settings, life: Life, listener: socket.socket) -> Non
     hub.close()
     server.should_exit = True
     await serving
+    await replays.close()

@@ -24,7 +24,8 @@ hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("search", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-_ON_ONE_KIND = ("tests.bench.", "tests.browser.", "tests.gateway.test_access", "tests.gateway.test_api")
+_ON_ONE_KIND = ("tests.bench.", "tests.browser.", "tests.gateway.test_access", "tests.gateway.test_api",
+                "tests.gateway.test_replays")
 _BINARIES: dict[str, Binary] = {}
 
 

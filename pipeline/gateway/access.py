@@ -20,6 +20,7 @@ from pipeline.settings import Settings
 COOKIE = "marketswarm"
 SESSION_S = 7 * 24 * 3600
 _OPEN = ("/healthz", "/readyz", "/login")
+_READING = ("GET", "HEAD", "OPTIONS")
 _FORM_BYTES = 4096
 _TRIES, _TRIES_S, _TRIERS = 10, 60.0, 10_000
 """So many wrong tokens from one address within so long, and it must wait; so many addresses are remembered."""
@@ -90,8 +91,8 @@ class Access:
     async def _answer(self, request: Request) -> Response | None:
         """None: it may pass."""
         path = request.url.path
-        if request.method == "POST" and not _same_site(request):
-            return _refused(403, "a form of another site", "origin")
+        if request.method not in _READING and not _same_site(request):
+            return _refused(403, "asked by another site", "origin")
         if not self._token:
             if path in ("/login", "/logout"):
                 return RedirectResponse("/", 303)

@@ -1,9 +1,11 @@
 """The gateway's HTTP: the stream of events, the documents, the dashboard, and what watches the process."""
 
 import asyncio
+import re
 import zlib
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import aclosing, contextmanager
 from functools import partial
 from typing import Any
 
@@ -26,7 +28,9 @@ from pipeline.gateway.answers import NO_STORE, refusal
 from pipeline.gateway.asked import Asked
 from pipeline.gateway.documents import READABLE
 from pipeline.gateway.event import GZIP_HEADER, Position, compressed
-from pipeline.gateway.hub import Channel, Hub
+from pipeline.gateway.hub import STUCK_S, Channel, Hub
+from pipeline.gateway.reader import Reader
+from pipeline.gateway.replays import RefusedReplay, Replay, Replays, UnknownReplay
 from pipeline.gateway.serving import TRANSPORT
 from pipeline.gateway.view import WHOLE, View
 from pipeline.settings import Settings
@@ -38,15 +42,19 @@ _STREAM_HEADERS = [
     (b"x-accel-buffering", b"no"), (b"vary", b"accept-encoding"),
 ]
 _LIMIT_MOST = 1000
+_BODY_BYTES = 4096
+_LATEST_MS = 10**14
+_SPEED = re.compile(r"max|\d{1,4}(\.\d{1,3})?", re.ASCII)
 _SMALL_BYTES = 1024  # what is smaller is sent as it is
 _LEVEL, _GZIP = 5, zlib.MAX_WBITS | 16
 
 
 class Gateway:
-    """The application over a hub. ``fault`` says why the process is not ready, or an empty string."""
+    """The application over what is live and what is replayed. ``fault``: why the process is not ready, or ''."""
 
-    def __init__(self, hub: Hub, settings: Settings, fault: Callable[[], str]) -> None:
+    def __init__(self, hub: Hub, replays: Replays, settings: Settings, fault: Callable[[], str]) -> None:
         self.hub = hub
+        self._replays = replays
         self._settings = settings
         self._fault = fault
         self._streams: Counter[str] = Counter()
@@ -69,6 +77,9 @@ class Gateway:
                 Route("/api/vigil", self.vigil),
                 Route("/api/history/{symbol}", self.history),
                 Route("/api/models/{model}/{symbol}", self.model),
+                Route("/api/replays", self.replays, methods=["GET"]),
+                Route("/api/replays", self.begin_replay, methods=["POST"]),
+                Route("/api/replays/{name}", self.drop_replay, methods=["DELETE"]),
                 Route("/healthz", self.healthz),
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.metrics),
@@ -80,36 +91,37 @@ class Gateway:
 
     # --- JSON ---
     async def symbols(self, request: Request) -> Response:
-        Asked(request)
-        return await _told(self.hub.documents.tabs)
+        source = await self._source(Asked(request, "replay"))
+        return await _told(source.documents.tabs)
 
     async def epochs(self, request: Request) -> Response:
-        Asked(request)
-        return await _told(self.hub.documents.epochs)
+        source = await self._source(Asked(request, "replay"))
+        return await _told(source.documents.epochs)
 
     async def status(self, request: Request) -> Response:
-        Asked(request)
-        hub = self.hub
-        return await _told(lambda: {**hub.documents.status(), "heartbeat": orjson.Fragment(hub.heartbeat())})
+        source = await self._source(Asked(request, "replay"))
+        return await _told(lambda: {**source.documents.status(), "heartbeat": orjson.Fragment(source.heartbeat())})
 
     async def vigil(self, request: Request) -> Response:
-        asked = Asked(request, "symbols", "limit")
-        symbols, limit = asked.symbols(self.hub.symbols), asked.number("limit", 100, _LIMIT_MOST)
-        return await _told(partial(self.hub.documents.vigil, symbols, limit))
+        asked = Asked(request, "symbols", "limit", "replay")
+        source = await self._source(asked)
+        symbols, limit = asked.symbols(source.symbols), asked.number("limit", 100, _LIMIT_MOST)
+        return await _told(partial(source.documents.vigil, symbols, limit))
 
     async def history(self, request: Request) -> Response:
-        Asked(request)
-        return await _told(partial(self.hub.documents.history, self._symbol(request)))
+        source = await self._source(Asked(request, "replay"))
+        return await _told(partial(source.documents.history, _symbol(request, source)))
 
     async def model(self, request: Request) -> Response:
-        asked = Asked(request, "panes", "strategies")
-        model, symbol = request.path_params["model"], self._symbol(request)
+        asked = Asked(request, "panes", "strategies", "replay")
+        source = await self._source(asked)
+        model, symbol = request.path_params["model"], _symbol(request, source)
         if model not in READABLE:
             raise HTTPException(404, f"there is no model {model[:40]!r}; there are {', '.join(READABLE)}")
         view = asked.view()
         if view != WHOLE and not View.applies_to(model):
             raise HTTPException(400, f"panes and strategies are of {', '.join(filter(View.applies_to, READABLE))}")
-        found = await asyncio.to_thread(self.hub.documents.document, model, symbol)
+        found = await asyncio.to_thread(source.documents.document, model, symbol)
         if found is None:
             raise HTTPException(404, f"no {model} of {symbol} is published")
         version, document = found
@@ -118,18 +130,69 @@ class Gateway:
             return Response(status_code=304, headers=headers)
         return await asyncio.to_thread(_document, model, view, document, asked.gzip, headers)
 
-    def _symbol(self, request: Request) -> str:
-        symbol = str(request.path_params["symbol"])
+    async def _source(self, asked: Asked) -> Hub | Replay:
+        """What is live, or a replay."""
+        if not asked.replay:
+            return self.hub
+        try:
+            return await asyncio.to_thread(self._replays.open, asked.replay)
+        except UnknownReplay:
+            raise _no_replay(asked.replay) from None
+
+    # --- replays ---
+    async def replays(self, request: Request) -> Response:
+        Asked(request)
+        return await _told(self._replays.listed)
+
+    async def begin_replay(self, request: Request) -> Response:
+        """Run a window of what is recorded again."""
+        Asked(request)
+        wanted = await _wanted(request)
+        symbol, speed = wanted.get("symbol"), wanted.get("speed", "max")
         if symbol not in self.hub.symbols:
-            raise HTTPException(404, f"there is no symbol {symbol[:40]!r}; there are {', '.join(self.hub.symbols)}")
-        return symbol
+            raise HTTPException(400, f"symbol: there are {', '.join(self.hub.symbols)}")
+        begin, end = wanted.get("from_ms"), wanted.get("to_ms")
+        if not isinstance(begin, int) or not isinstance(end, int) or not 0 <= begin < end < _LATEST_MS:
+            raise HTTPException(400, "from_ms and to_ms are times in ms, and the first is before the other")
+        if not isinstance(speed, str) or not _SPEED.fullmatch(speed):
+            raise HTTPException(400, "speed is 1, 10, any other multiple, or max")
+        try:
+            name = await self._replays.begin(symbol, begin, end, speed)
+        except RefusedReplay as error:
+            raise HTTPException(400, str(error)) from None
+        return Response(orjson.dumps({"name": name}), 202, NO_STORE, "application/json")
+
+    async def drop_replay(self, request: Request) -> Response:
+        Asked(request)
+        name = request.path_params["name"]
+        try:
+            await self._replays.drop(name)
+        except UnknownReplay:
+            raise _no_replay(name) from None
+        return Response(status_code=204)
 
     # --- the stream ---
     async def stream(self, request: Request, send: Send) -> None:
         """GET /sse: what is sent are the very bytes that others are sent."""
-        asked = Asked(request, "symbols", "models", "panes", "strategies", "last_event_id")
-        channel = Channel(asked.symbols(self.hub.symbols), asked.models(), asked.view(), asked.gzip)
-        after = asked.last_event()
+        asked = Asked(request, "symbols", "models", "panes", "strategies", "last_event_id", "replay")
+        source = await self._source(asked)
+        channel = Channel(asked.symbols(source.symbols), asked.models(), asked.view(), asked.gzip)
+        transport: asyncio.Transport = request.scope["extensions"][TRANSPORT]
+        try:
+            follow = (
+                partial(_play, self.hub, source, source.reader(asked.last_id), asked.last_id in ("", "0"))
+                if isinstance(source, Replay) else partial(_follow, source, asked.last_event())
+            )
+        except ValueError as error:
+            raise HTTPException(400, f"Last-Event-ID: {error}") from None
+        with self._counted(request):
+            encoding = [(b"content-encoding", b"gzip")] if channel.gzip else []
+            await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS + encoding})
+            await follow(channel, transport, send)
+            await send({"type": "http.response.body", "body": b""})
+
+    @contextmanager
+    def _counted(self, request: Request) -> Iterator[None]:
         address = request.client.host if request.client else ""
         if self._streams[address] >= self._settings.gateway_clients_per_address:
             metrics.GATEWAY_REFUSED.labels("clients").inc()
@@ -138,28 +201,12 @@ class Gateway:
         self._streams[address] += 1
         metrics.GATEWAY_CLIENTS.inc()
         try:
-            await self._follow(channel, after, request.scope["extensions"][TRANSPORT], send)
+            yield
         finally:
             metrics.GATEWAY_CLIENTS.dec()
             self._streams[address] -= 1
             if not self._streams[address]:
                 del self._streams[address]
-
-    async def _follow(self, channel: Channel, after: Position | None, transport: asyncio.Transport, send: Send) -> None:
-        encoding = [(b"content-encoding", b"gzip")] if channel.gzip else []
-        await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS + encoding})
-        subscriber, now = self.hub.subscribe(channel, after, transport), asyncio.get_running_loop().time
-        piece = GZIP_HEADER + compressed(_RETRY) if channel.gzip else _RETRY
-        try:
-            while subscriber.open:
-                if piece:
-                    subscriber.sending_since = now()
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
-                    subscriber.sending_since = 0.0
-                piece = await self.hub.catch_up(subscriber) if subscriber.behind else await subscriber.take()
-        finally:
-            self.hub.subscribers.discard(subscriber)
-        await send({"type": "http.response.body", "body": b""})
 
     # --- the process ---
     async def healthz(self, request: Request) -> Response:
@@ -186,6 +233,45 @@ class _Stream:
         await self._gateway.stream(request, send)
 
 
+async def _follow(
+    hub: Hub, after: Position | None, channel: Channel, transport: asyncio.Transport, send: Send
+) -> None:
+    """What is live, until the client or the process ends it."""
+    subscriber, now = hub.subscribe(channel, after, transport), asyncio.get_running_loop().time
+    piece = _begun(channel)
+    try:
+        while subscriber.open:
+            if piece:
+                subscriber.sending_since = now()
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                subscriber.sending_since = 0.0
+            piece = await hub.catch_up(subscriber) if subscriber.behind else await subscriber.take()
+    finally:
+        hub.subscribers.discard(subscriber)
+
+
+async def _play(
+    hub: Hub, replay: Replay, reader: Reader, reset: bool, channel: Channel, transport: asyncio.Transport, send: Send
+) -> None:
+    """A replay, as fast as it is taken; it ends with what is live."""
+    await send({"type": "http.response.body", "body": _begun(channel), "more_body": True})
+    async with aclosing(replay.pieces(reader, channel, reset)) as pieces:
+        async for piece in pieces:
+            if piece:
+                try:
+                    async with asyncio.timeout(STUCK_S):
+                        await send({"type": "http.response.body", "body": piece, "more_body": True})
+                except TimeoutError:
+                    metrics.GATEWAY_STUCK.inc()
+                    transport.abort()
+            if hub.closed or transport.is_closing():
+                return
+
+
+def _begun(channel: Channel) -> bytes:
+    return GZIP_HEADER + compressed(_RETRY) if channel.gzip else _RETRY
+
+
 class _Static(StaticFiles):
     """The dashboard's files: asked for each time, answered 304 while they are the same."""
 
@@ -193,6 +279,36 @@ class _Static(StaticFiles):
         answer = super().file_response(*given, **more)
         answer.headers["cache-control"] = "no-cache"
         return answer
+
+
+# --- what is asked ---
+def _symbol(request: Request, source: Hub | Replay) -> str:
+    symbol = str(request.path_params["symbol"])
+    if symbol not in source.symbols:
+        raise HTTPException(404, f"there is no symbol {symbol[:40]!r}; there are {', '.join(source.symbols)}")
+    return symbol
+
+
+async def _wanted(request: Request) -> dict[str, Any]:
+    """The body: a JSON object. No form of another site can send one."""
+    if request.headers.get("content-type", "").partition(";")[0].strip() != "application/json":
+        raise HTTPException(415, "the body is application/json")
+    body = b""
+    async for piece in request.stream():
+        body += piece
+        if len(body) > _BODY_BYTES:
+            raise HTTPException(413, f"a body has at most {_BODY_BYTES} bytes")
+    try:
+        wanted = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        wanted = None
+    if not isinstance(wanted, dict):
+        raise HTTPException(400, "the body is no JSON object")
+    return wanted
+
+
+def _no_replay(name: str) -> HTTPException:
+    return HTTPException(404, f"there is no replay {name[:40]!r}")
 
 
 # --- what is answered ---

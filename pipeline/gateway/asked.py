@@ -50,9 +50,18 @@ class Asked:
             raise HTTPException(400, f"{name}: {_short(text)} is not a number from 1 to {most}")
         return int(text)
 
-    def last_event(self) -> Position | None:
+    @property
+    def replay(self) -> str:
+        """The name of the replay that is asked for; '' for what is live."""
+        return self._values.get("replay", "")
+
+    @property
+    def last_id(self) -> str:
         """Where the client was; EventSource says it in the header, which counts more than its first query."""
-        text = self._headers.get("last-event-id") or self._values.get("last_event_id", "")
+        return self._headers.get("last-event-id") or self._values.get("last_event_id", "")
+
+    def last_event(self) -> Position | None:
+        text = self.last_id
         try:
             return parse_position(text) if text else None
         except ValueError as error:

@@ -2,7 +2,7 @@
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
@@ -62,6 +62,10 @@ class Event:
     received: int | None = None
     """When the oldest tick behind it reached us, ms."""
     _frames: dict[tuple[View, bool], bytes] = field(default_factory=dict)
+
+    def unplaced(self) -> "Event":
+        """The same without its position."""
+        return replace(self, position=None, _frames={})
 
     def frame(self, view: View, gzip: bool, keep: bool = True) -> bytes:
         """The bytes on the wire, of the part of the document that a view shows. ``keep`` them for the next to ask."""

@@ -62,6 +62,12 @@ class Channel:
         return compressed(text) if self.gzip else text
 
 
+    def mark(self, where: str) -> bytes:
+        """A block that is no event: it only tells the client where it is."""
+        text = f"id: {where}\n\n".encode()
+        return compressed(text) if self.gzip else text
+
+
 @dataclass(frozen=True, slots=True)
 class Snapshot:
     """Full documents at least as new as ``position``: what comes after it completes them."""
@@ -171,6 +177,10 @@ class Hub:
             self._beating.cancel()
         for subscriber in self.subscribers:
             subscriber.close()
+
+    @property
+    def closed(self) -> bool:
+        return self._stop.is_set()
 
     @property
     def reads(self) -> bool:

@@ -12,7 +12,7 @@ from walrus import Database
 
 from pipeline.announced import payload_of
 from pipeline.gateway.documents import ANNOUNCED, vigil_members
-from pipeline.gateway.event import START, Event, Position, fact, publication
+from pipeline.gateway.event import START, Event, Position, fact, parse_position, publication
 from pipeline.keys import Keys
 from pipeline.logs import get_log
 
@@ -33,7 +33,7 @@ class Reader:
         self._symbols = frozenset(symbols)
         self._streams = _ranked(keys, symbols)
         self._ranks = {key: rank for rank, (key, _) in enumerate(self._streams)}
-        self._cursors: dict[str, str] = {}
+        self._cursors = dict.fromkeys(self._ranks, "0-0")
         self._spots: dict[str, tuple[int, float]] = {}
         self._run = ""
         self._unsure = True
@@ -49,13 +49,19 @@ class Reader:
         self._database.connection_pool.disconnect()
 
     # --- where to begin ---
-    def begin_at(self, position: Position) -> None:
-        """What is read next comes after it."""
-        ms, sequence, rank = position
-        self._cursors = {
-            key: f"{ms}-{sequence}" if other <= rank else _before(ms, sequence)
-            for other, (key, _) in enumerate(self._streams)
-        }
+    @property
+    def mark(self) -> str:
+        """Where it is, in all streams: for one whose ids are no clock's, as a replay's inputs are recorded ones."""
+        return "_".join(self._cursors.values())
+
+    def begin_at(self, mark: str) -> None:
+        """Go on there. Raises ValueError for what is no mark of these streams."""
+        cursors = mark.split("_")
+        for cursor in cursors:
+            parse_position(cursor)
+        if len(cursors) != len(self._cursors):
+            raise ValueError(f"{mark[:40]!r} is no id of an event of this replay")
+        self._cursors = dict(zip(self._cursors, cursors, strict=True))
 
     def begin_since(self, age_s: float) -> Position:
         """Begin with what came in the last so many seconds; the position of the first publication in it.
