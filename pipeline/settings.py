@@ -22,6 +22,13 @@ DEFAULT_WIDTHS: Mapping[str, tuple[float, ...]] = {
 TOKEN_LEAST = 16
 
 
+def _own_folder() -> Path:
+    try:
+        return Path(platformdirs.user_data_dir("marketswarm"))
+    except RuntimeError:  # a user without a home, as services have
+        return Path("/var/lib/marketswarm")
+
+
 class SettingsError(ValueError):
     """A setting that cannot be used. One line that names the variable, the value's fault and what is allowed."""
 
@@ -34,7 +41,7 @@ class Settings(BaseSettings):
     # --- where things are ---
     redis_url: SecretStr = Field(SecretStr(""), validation_alias="REDIS_URL")
     """redis://, rediss:// or unix:// address. Empty: `up` starts the embedded server. May hold a password."""
-    data_dir: Path = Path(platformdirs.user_data_dir("marketswarm"))
+    data_dir: Path = Field(default_factory=_own_folder)
     """Where the embedded server keeps its files and `up` says how to reach it."""
     host: str = "127.0.0.1"
     """Address the HTTP endpoints bind to. Anything but loopback exposes them."""

@@ -52,6 +52,13 @@ def test_a_bad_setting_is_one_line_that_names_the_variable(
     assert "\n" not in str(caught.value)
 
 
+def test_a_user_without_a_home_has_a_data_directory_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As services run: a relative home is none."""
+    monkeypatch.setenv("HOME", "nowhere")
+    monkeypatch.delenv("XDG_DATA_HOME", raising=False)
+    assert load_settings().data_dir.is_absolute()
+
+
 def test_an_override_is_checked_like_the_environment() -> None:
     with pytest.raises(SettingsError, match="MASSIVE_SYMBOLS"):
         load_settings(symbols="")
