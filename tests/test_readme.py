@@ -3,6 +3,7 @@
 import re
 from pathlib import Path
 
+import orjson
 import pytest
 from honcho.environ import parse_procfile
 
@@ -55,6 +56,31 @@ def test_every_fault_has_a_row() -> None:
 
 def test_every_stage_has_a_row() -> None:
     assert list(rows("Stages")) == list(parse_procfile(shipped("Procfile").read_text()).processes)
+
+
+def test_the_capacity_table_tells_what_was_measured_last() -> None:
+    """A fifth off is another machine's noise; more is a table that was forgotten."""
+    benchmarks = orjson.loads((Path(__file__).parents[1] / "deploy" / "bench.json").read_bytes())
+    figures = {benchmark["name"]: benchmark["figures"] for benchmark in benchmarks}
+    told = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in section("Deployment").splitlines() if line.startswith(("| `hydrate`", "| `calculate`"))
+    ]
+    measured = [
+        ["hydrate_1", "hydrate_2", "hydrate_4"], ["hydrate_1_10x"], ["hydrate_1_10x_all", "hydrate_4_10x_all"],
+        ["calculate_1", "calculate_2", "calculate_4"],
+    ]
+    for row, names in zip(told, measured, strict=True):
+        shown = [float(cell.replace(",", "")) for cell in row[1:4] if cell]
+        assert shown == pytest.approx([figures["scale"][name]["median"] for name in names], rel=0.2), row[0]
+        busy = [float(cell) for cell in row[4].split(",")]
+        expected = [figures["scale"][f"{name}_redis_busy"]["median"] for name in names]
+        assert busy == pytest.approx(expected, rel=0.2), row[0]
+    (contract,) = re.findall(r"(\d[\d,]*) \+ (\d[\d,]*) \+ (\d[\d,]*) \|", section("Deployment"))
+    names = ("contract", "tiles_of_a_contract", "documents_of_a_contract")
+    assert [float(part.replace(",", "")) for part in contract] == pytest.approx(
+        [figures["memory"][name]["median"] for name in names], rel=0.2
+    )
 
 
 def test_the_first_two_shell_blocks_run_it_and_test_it() -> None:

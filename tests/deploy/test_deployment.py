@@ -164,6 +164,12 @@ def test_compose_runs_every_stage_shut_in_and_restarted() -> None:
     assert list(services["redis"]["networks"]) == ["inside"]
 
 
+def test_what_compose_mounts_exists() -> None:
+    for name, service in composed("compose.yaml")["services"].items():
+        for volume in service.get("volumes", []):
+            assert volume["type"] == "volume" or Path(volume["source"]).exists(), f"{name}: {volume['source']}"
+
+
 def test_compose_without_a_token_for_the_gateway_says_so() -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MASSIVE_")}
     answer = subprocess.run(
