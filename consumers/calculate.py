@@ -4,6 +4,10 @@
 had it, or not lately, reads it first); the models compute; ``commit_pane.lua`` stores what differs, marks the pane for
 publication and lets the lease go. What a process remembers of a pane saves work and decides nothing: every claim says
 whether it is still true.
+
+Tiles come first. A tick moves a few tiles, which cost little; forward, smile, greeks and GEX couple all contracts of a
+pane and cost ten times as much. So a tick's entry computes the tiles alone and leaves the rest owed, to an entry of the
+same stream whose reason is ``greeks``; that one waits until more ticks have come, and computes everything.
 """
 
 from collections import OrderedDict
@@ -16,7 +20,7 @@ from numpy.typing import NDArray
 from walrus import Database
 
 from pipeline.claim import pane_values, read_pane, take_values
-from pipeline.entry import Entry, FieldError
+from pipeline.entry import Entry, FieldError, due_in_s, since_ms
 from pipeline.epochs import Epoch, Epochs
 from pipeline.errors import Poison
 from pipeline.geometry import Pane
@@ -25,8 +29,10 @@ from pipeline.life import Life, run_stage
 from pipeline.models.pane import PaneModel
 from pipeline.scripts import Call, Scripts
 from pipeline.settings import Settings
-from pipeline.tiles import compute, grid_patches, pack_grids, pack_tiles
+from pipeline.tiles import compute, grid_patches, pack_grids, pack_tiles, retile
 
+GREEKS = b"greeks"
+"""The reason of an entry that computes everything of a pane."""
 _KEPT_PANES = 512
 
 
@@ -65,6 +71,13 @@ class _Job:
     held: Held | None
     claim: Claim | None = None
 
+    @property
+    def purpose(self) -> str:
+        """What of the pane is to be computed; see claim_pane.lua."""
+        if self.entry.fields.get(b"reason") == GREEKS:
+            return "greeks"
+        return "all" if self.held is None or self.held.model is None else "tiles"
+
 
 class CalculateStage:
     name = "calculate"
@@ -79,6 +92,10 @@ class CalculateStage:
 
     def streams(self) -> list[str]:
         return self.keys.streams("dirty", self._settings.symbols)
+
+    def wait_s(self, entry: Entry) -> float:
+        interval_s = self._settings.greeks_interval_s
+        return due_in_s(entry, interval_s) if entry.fields.get(b"reason") == GREEKS else 0.0
 
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
         """All panes of a batch on one way to the server and back for the claims, and one for the commits."""
@@ -125,12 +142,13 @@ class CalculateStage:
                 "stream": job.entry.stream, "lease": keys.lease(epoch, pane), "dirty": keys.dirty(epoch, pane),
                 "tiles": keys.tiles(epoch, pane), "queued": keys.queued(epoch),
                 "dirty_panes": keys.dirty_panes(epoch), "active": keys.epoch_active(job.symbol),
-                "sequence": keys.sequence(job.symbol), "spot": keys.spot(job.symbol),
+                "sequence": keys.sequence(job.symbol), "spot": keys.spot(job.symbol), "owed": keys.owed(epoch),
             },
             {
                 "group": self.name, "consumer": consumer, "entry": job.entry.id, "symbol": job.symbol, "epoch": epoch,
                 "pane": pane, "contract": keys.contract(epoch, ""),
-                "cached": "" if job.held is None else job.held.claim,
+                "cached": "" if job.held is None else job.held.claim, "purpose": job.purpose,
+                "since": since_ms(job.entry),
             },
         )
 
@@ -139,15 +157,22 @@ class CalculateStage:
         keys, claim, held, epoch, pane = self.keys, job.claim, job.held, job.epoch, job.pane
         if claim is None or held is None or epoch is None or pane is None:
             raise RuntimeError(f"{job.pane_name} of {job.epoch_id} is computed without having been claimed")
+        entry, tiles_alone = job.entry, job.purpose == "tiles"
         held.claim = claim.number
         dirty = take_values(pane, claim.packed, held.values)
         values = pane_values(held.values, claim.spot, epoch.snapshot_ts, epoch.rate)
-        tiles = compute(pane.geometry, values, held.model, dirty if held.model is not None else None)
-        grids, fields = pack_grids(tiles.model), pack_tiles(tiles)
-        changed = [part for name, value in fields.items() if held.fields.get(name) != value for part in (name, value)]
+        changed: list[str | bytes] = []
+        if tiles_alone and held.model is not None:
+            held.model = retile(pane.geometry, values, held.model, dirty)
+        else:
+            tiles = compute(pane.geometry, values, held.model, dirty if held.model is not None else None)
+            fields = pack_tiles(tiles)
+            changed = [part for name, value in fields.items() if held.fields.get(name) != value
+                       for part in (name, value)]
+            held.model, held.fields = tiles.model, fields
+        grids = pack_grids(held.model)
         whole, patches = (b"", grid_patches(held.grids, grids)) if held.grids else (grids, [])
-        held.model, held.grids, held.fields = tiles.model, grids, fields
-        entry = job.entry
+        held.grids = grids
         return Call(
             "commit_pane",
             {"stream": entry.stream, "tiles": keys.tiles(epoch.id, job.pane_name),
@@ -156,6 +181,7 @@ class CalculateStage:
                 "group": self.name, "entry": entry.id, "symbol": job.symbol, "epoch": epoch.id, "pane": job.pane_name,
                 "token": claim.token, "seq": claim.seq, "ts": entry.text("ts"),
                 "origin": entry.fields.get(b"origin", b""), "fields": changed, "whole": whole, "patches": patches,
+                "owing": int(tiles_alone),
                 "names": {**keys.names(job.symbol, epoch.id), "analytics": keys.analytics(self.name, job.symbol)},
             },
         )

@@ -211,7 +211,8 @@ class Keeper:
                         keys.grids(epoch_id, pane))
         ]
         members += [keys.contract(epoch_id, ticker) for pane in panes.values() for ticker in pane.places]
-        members += [keys.epoch_meta(epoch_id), keys.staged(epoch_id), keys.queued(epoch_id), keys.dirty_panes(epoch_id)]
+        members += [keys.epoch_meta(epoch_id), keys.staged(epoch_id), keys.queued(epoch_id), keys.owed(epoch_id),
+                    keys.dirty_panes(epoch_id)]
         members.append(keys.geometry(epoch_id))  # last: it says which the others are
         for first in range(0, len(members), _RETIRE_KEYS):
             part = members[first : first + _RETIRE_KEYS]

@@ -3,6 +3,10 @@
 ``claim_symbol.lua`` gives an underlying's lease and the panes that changed; their tiles are compared with what was
 last published; ``publish.lua`` stores every document's next version and announces it, in one call. A stored document
 is patched in place, so that a publication costs what changed. JSON is made here and nowhere earlier.
+
+The heatmap comes first. What rests on greeks (GEX, levels, mode ...) changes as a whole wherever one contract does, and
+costs several times as much: a publication of tiles leaves it owed, to an entry of the same stream whose reason is
+``derived``; that one waits until more greeks have changed, and publishes everything.
 """
 
 import time
@@ -15,29 +19,31 @@ import orjson
 from walrus import Database
 
 from pipeline.announced import INLINE_BYTES
-from pipeline.entry import Entry, FieldError
+from pipeline.entry import Entry, FieldError, due_in_s, since_ms
 from pipeline.epochs import Epochs
 from pipeline.errors import Poison
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.models.documents import HEADER_BYTES, heatmap_cells
-from pipeline.models.exposure import PaneExposure
+from pipeline.models.exposure import OI, PaneExposure
 from pipeline.models.pane import PaneModel
 from pipeline.publication import (
     FACTS,
     HEATMAP,
     MODELS,
+    SURFACE,
     VIEWS,
     Edition,
     Facts,
     Layouts,
     Publication,
     Publications,
-    next_editions,
+    next_derived,
+    next_surface,
 )
 from pipeline.scripts import Call, Scripts
 from pipeline.settings import Settings
-from pipeline.tiles import EXPOSURE_FIELDS, unpack_exposure, unpack_tiles
+from pipeline.tiles import EXPOSURE_FIELDS, unpack_exposure, unpack_grids, unpack_tiles
 
 DOCUMENT_TTL_S = 72 * 3600
 """A weekend must not erase what was last published."""
@@ -52,6 +58,8 @@ CELL_BYTES, PATCH_BYTES, PANE_BYTES = 36, 200, 16 * 1024
 """About what a changed tile, a patch of neighbouring ones, and a pane besides its tiles (heads, GEX) cost a call."""
 _APART = 8  # cells between two changed ones, from which they are no neighbours
 HEADER_MARK = "header"
+DERIVED = b"derived"
+"""The reason of an entry that publishes what rests on greeks."""
 _NOT_AS_STORED = -1
 
 
@@ -65,6 +73,8 @@ class Known:
     exposures: dict[str, PaneExposure] = field(default_factory=dict)
     seqs: dict[str, int] = field(default_factory=dict)
     """The commit each exposure was computed at."""
+    heads_at: dict[str, int] = field(default_factory=dict)
+    """The commit each head of the heatmap was computed at: that of the exposure, or an older one."""
     editions: dict[str, Edition] = field(default_factory=lambda: {model: Edition() for model in MODELS})
 
 
@@ -83,6 +93,9 @@ class ModelsStage:
     def streams(self) -> list[str]:
         return self.keys.streams("diff", self._settings.symbols)
 
+    def wait_s(self, entry: Entry) -> float:
+        return due_in_s(entry, self._settings.greeks_interval_s) if _is_derived(entry) else 0.0
+
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
         for entry in entries:
             try:
@@ -99,54 +112,78 @@ class ModelsStage:
             "claim_symbol",
             {"stream": entry.stream, "geometry": keys.geometry(epoch_id)},
             {"group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch_id,
-             "names": names},
+             "names": names, "derived": int(_is_derived(entry)), "since": since_ms(entry)},
         )
         if reply[0] != b"claimed":
             return
-        _, token, seq, spot, quotes_minute, trail, meta, state_flat, marks = reply
+        _, token, seq, spot, quotes_minute, trail, meta, state_flat, marks, queued = reply
         facts = Facts.read(spot, quotes_minute, trail, dict(zip(meta[::2], meta[1::2], strict=True)))
         state = dict(zip(state_flat[::2], state_flat[1::2], strict=True))
         known = self._known_of(symbol, epoch_id, state, int(token.split(b"/")[1]))
-        turn = _Turn(entry, symbol, epoch_id, names, facts, int(seq), token.decode(), state.get(b"minute", b""))
-        turn.full = any(state.get(f"{model}:epoch".encode(), b"").decode() != epoch_id for model in MODELS)
-        stored = self._publish_panes(turn, known, [mark.decode() for mark in marks])
-        if not stored:
+        # What was marked while the entry was on its way says better what is behind the publication.
+        _, ts, origin = queued.decode().split("|") if queued else ("", "", "")
+        turn = _Turn(
+            entry, symbol, epoch_id, names, facts, int(seq), token.decode(), state.get(b"minute", b""),
+            ts or entry.text("ts"), origin, derived=_is_derived(entry),
+        )
+        if any(state.get(f"{model}:epoch".encode(), b"").decode() != epoch_id for model in MODELS):
+            turn.full = turn.derived = True
+        if not self._publish_panes(turn, known, [mark.decode() for mark in marks]):
             self._known.pop(symbol, None)
 
     def _publish_panes(self, turn: "_Turn", known: Known, marked: list[str]) -> bool:
         """Publish what is marked, in as few parts as short calls allow; False where somebody else has the lease."""
-        panes, fresh, fresh_seqs, reread = self._panes(known, marked, turn.full)
+        panes = self._panes(known, marked, turn.full)
+        owing = not turn.derived and (
+            HEADER_MARK in marked or any(of.greeks != known.heads_at.get(pane) for pane, of in panes.items())
+        )
         if not turn.full:
             try:
-                self._load(turn.symbol, known, list(panes))
+                self._load(turn, known, list(panes))
             except MissingDocument:
-                turn.full = True
+                turn.full = turn.derived = True
                 return self._publish_panes(turn, known, marked)
-        published: dict[str, PaneExposure] = {}
+        if turn.derived:
+            self._read_exposures(known, panes)
         parts = _parts(known, panes, turn.full)
         for number, part in enumerate(parts, start=1):
-            exposures = fresh | known.exposures | published | {pane: fresh[pane] for pane in part}
-            seqs = {**fresh_seqs, **known.seqs, **{pane: fresh_seqs[pane] for pane in [*published, *part]}}
-            publications = next_editions(
-                known.layouts, {pane: panes[pane] for pane in part}, exposures, reread, known.editions,
-                turn.facts, turn.minute, turn.full,
+            last = number == len(parts)
+            surface = next_surface(
+                known.layouts, {pane: panes[pane].model for pane in part}, known.editions, turn.facts, turn.full
             )
-            for publication in publications.made:
-                publication.edition.seqs = _seqs(publication.model, part, seqs)
-            stored = self._store(turn, known, publications, part, last=number == len(parts))
+            made = Publications(surface, turn.minute, b"")
+            if turn.derived and last:
+                derived = self._derived(turn, known, panes, surface)
+                made = Publications(surface + derived.made, derived.minute, derived.final)
+            stored = self._store(turn, known, made, {pane: panes[pane] for pane in part}, owing, last)
             if stored == _NOT_AS_STORED:
-                turn.full = True
+                turn.full = turn.derived = True
                 return self._publish_panes(turn, known, marked)
             if stored != 1:
                 return False
-            published.update((pane, fresh[pane]) for pane in part)
-            known.editions.update((publication.model, publication.edition) for publication in publications.made)
-        known.exposures |= fresh
-        known.seqs |= fresh_seqs
+            known.editions.update((publication.model, publication.edition) for publication in made.made)
+        for pane, computed in panes.items():
+            known.exposures[pane] = computed.exposure
+            known.seqs[pane] = known.heads_at[pane] = computed.greeks
         return True
 
+    def _derived(
+        self, turn: "_Turn", known: Known, panes: Mapping[str, "_Computed"], surface: Sequence[Publication]
+    ) -> Publications:
+        """What rests on greeks, after ``surface`` (of this turn's last part)."""
+        heads = (surface[0].edition if surface else known.editions[HEATMAP]).heads
+        exposures = known.exposures | {pane: computed.exposure for pane, computed in panes.items()}
+        made = next_derived(
+            known.layouts, exposures, heads, set(known.layouts.epoch.panes), known.editions, turn.facts, turn.minute,
+            turn.full,
+        )
+        for publication in made.made:
+            publication.edition.seqs = known.seqs | {pane: computed.greeks for pane, computed in panes.items()}
+        return made
+
     def _store(
-        self, turn: "_Turn", known: Known, publications: Publications, part: list[str], last: bool
+        self, turn: "_Turn", known: Known, publications: Publications, part: Mapping[str, "_Computed"], owing: bool,
+        last: bool,
     ) -> int:
         """Write and announce one part; what publish.lua answers."""
         keys, symbol, token, final = self.keys, turn.symbol, turn.token, publications.final
@@ -160,11 +197,11 @@ class ModelsStage:
             },
             {
                 "group": self.name, "entry": turn.entry.id, "symbol": symbol, "epoch": turn.epoch, "token": token,
-                "ts": turn.entry.text("ts"), "origin": turn.entry.fields.get(b"origin", b""),
-                "now_ms": int(time.time() * 1000), "ttl_s": DOCUMENT_TTL_S,
-                "publication": f"{turn.entry.id}/{token.split('/')[1]}/{turn.part}", "documents": documents,
-                "names": turn.names, "minute": publications.minute, "final": final,
+                "ts": turn.ts, "origin": turn.origin, "now_ms": int(time.time() * 1000), "ttl_s": DOCUMENT_TTL_S,
+                "owing": int(owing and last), "documents": documents, "names": turn.names,
+                "minute": publications.minute, "final": final,
                 "final_ms": orjson.loads(final)["minute"] if final else 0, "next_token": next_token,
+                "publication": f"{turn.entry.id}/{token.split('/')[1]}/{turn.part}",
             },
         ))
         if stored == 1:
@@ -186,41 +223,52 @@ class ModelsStage:
         if claim != known.claim + 1:  # somebody else had a turn: what we hold may be of older tiles
             known.exposures.clear()
             known.seqs.clear()
+            known.heads_at.clear()
         known.claim = claim
         return known
 
-    def _panes(
-        self, known: Known, marked: list[str], full: bool
-    ) -> tuple[dict[str, PaneModel], dict[str, PaneExposure], dict[str, int], bool]:
-        """The computed panes to publish, exposures, the commits they are of, and whether this process lacked the
-        published ones of any.
-
-        Every pane's exposure is needed each time; this process remembers those that are not marked.
-        """
-        epoch, wanted_of = known.layouts.epoch, set(marked)
+    def _panes(self, known: Known, marked: list[str], full: bool) -> dict[str, "_Computed"]:
+        """The computed panes to publish. Where this process knows head and exposure the tiles alone are read."""
+        epoch, wanted_of, keys = known.layouts.epoch, set(marked), self.keys
         wanted = [pane for pane in epoch.panes if full or pane in wanted_of]
-        lacking = [pane for pane in epoch.panes if pane not in known.exposures]
-        unknown = [pane for pane in lacking if not (full or pane in wanted_of)]
-        keys, panes, exposures, seqs = self.keys, {}, {}, {}
+        heads = known.editions[HEATMAP].heads
+        has = {
+            pane: seq for pane, seq in known.seqs.items() if pane in heads and known.heads_at.get(pane) == seq
+        }
         computed = self.scripts.run_all([
-            Call("read_tiles", {"tiles": keys.tiles(epoch.id, pane), "grids": keys.grids(epoch.id, pane)}, {})
+            Call("read_tiles", {"tiles": keys.tiles(epoch.id, pane), "grids": keys.grids(epoch.id, pane)},
+                 {"known": has.get(pane, "")})
             for pane in wanted
         ])
-        for pane, (grids, flat) in zip(wanted, computed, strict=True):
-            fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
-            tiles = unpack_tiles(grids, fields, epoch.panes[pane].geometry)
-            panes[pane], exposures[pane], seqs[pane] = tiles.model, tiles.exposure, int(fields["seq"])
-        if unknown:
-            with self._database.pipeline(transaction=False) as pipeline:
-                for pane in unknown:
-                    pipeline.hmget(keys.tiles(epoch.id, pane), *EXPOSURE_FIELDS, "seq")
-                for pane, reply in zip(unknown, pipeline.execute(), strict=True):
-                    fields, seqs[pane] = dict(zip(EXPOSURE_FIELDS, reply[:-1], strict=True)), int(reply[-1])
-                    exposures[pane] = unpack_exposure(fields, epoch.panes[pane].geometry)
-        return panes, exposures, seqs, bool(lacking)
+        panes = {}
+        for pane, (packed, seq, greeks, flat) in zip(wanted, computed, strict=True):
+            geometry = epoch.panes[pane].geometry
+            if flat:
+                fields = {name.decode(): value for name, value in zip(flat[::2], flat[1::2], strict=True)}
+                tiles = unpack_tiles(packed, fields, geometry)
+                panes[pane] = _Computed(tiles.model, tiles.exposure, int(seq), int(greeks))
+            else:
+                exposure = known.exposures[pane]
+                model = PaneModel(unpack_grids(packed, geometry), exposure.gex[OI], dict(heads[pane]))
+                panes[pane] = _Computed(model, exposure, int(seq), int(greeks))
+        return panes
 
-    def _load(self, symbol: str, known: Known, panes: list[str]) -> None:
-        """Read back from the stored documents what a diff needs and this process does not know.
+    def _read_exposures(self, known: Known, panes: Mapping[str, "_Computed"]) -> None:
+        """Read those that this process lacks: the models of an underlying rest on every pane's."""
+        epoch, keys = known.layouts.epoch, self.keys
+        lacking = [pane for pane in epoch.panes if pane not in known.exposures and pane not in panes]
+        if not lacking:
+            return
+        with self._database.pipeline(transaction=False) as pipeline:
+            for pane in lacking:
+                pipeline.hmget(keys.tiles(epoch.id, pane), "greeks", *EXPOSURE_FIELDS)
+            for pane, (greeks, *packed) in zip(lacking, pipeline.execute(), strict=True):
+                fields = dict(zip(EXPOSURE_FIELDS, packed, strict=True))
+                known.exposures[pane] = unpack_exposure(fields, epoch.panes[pane].geometry)
+                known.seqs[pane] = int(greeks)
+
+    def _load(self, turn: "_Turn", known: Known, panes: list[str]) -> None:
+        """Read back from the stored documents what a turn's diffs need and this process does not know.
 
         Raises MissingDocument where one is not stored.
         """
@@ -230,6 +278,8 @@ class ModelsStage:
             )
         wanted: list[tuple[str, str, int, int]] = []  # model, block or '' for the header, offset, length
         for model, edition in known.editions.items():
+            if model not in SURFACE and not turn.derived:
+                continue
             if model in FACTS:
                 if not edition.header:
                     wanted.append((model, "", 0, 0))
@@ -250,7 +300,7 @@ class ModelsStage:
             return
         with self._database.pipeline(transaction=False) as pipeline:
             for model, _, offset, length in wanted:
-                pipeline.getrange(self.keys.model(model, symbol), offset, offset + length - 1)
+                pipeline.getrange(self.keys.model(model, turn.symbol), offset, offset + length - 1)
             texts = pipeline.execute()
         for (model, name, _, length), text in zip(wanted, texts, strict=True):
             if not text or (length and len(text) != length):
@@ -265,9 +315,8 @@ class ModelsStage:
                 edition.heads[name] = layout.read_head(text, name)
             if length == block.length:
                 edition.cells[name] = layout.read_cells(text, name)
-
     def _prepare(
-        self, turn: "_Turn", known: Known, made: Sequence[Publication], part: list[str]
+        self, turn: "_Turn", known: Known, made: Sequence[Publication], part: Mapping[str, "_Computed"]
     ) -> list[dict[str, object]]:
         """The documents as publish.lua takes them. What is large is written beside the published ones beforehand, in
         pieces, so that no single command takes long."""
@@ -285,9 +334,9 @@ class ModelsStage:
             packed.append({
                 "model": model, "key": self.keys.model(model, symbol), "kind": publication.kind, "fresh": fresh,
                 "base": publication.base, "version": publication.version, "length": publication.length,
-                "announced": bool(payload), "seq": _told(turn.seq, part, publication, known),
+                "announced": bool(payload), **_commits(turn.seq, publication, known, part),
                 "payload": b"" if payload_key else payload, "payload_key": payload_key,
-                "patches": [part for patch in publication.patches for part in patch],
+                "patches": [piece for patch in publication.patches for piece in patch],
             })
         return packed
 
@@ -311,31 +360,48 @@ class _Turn:
     seq: int
     token: str
     minute: bytes
-    part: int = 0
+    ts: str
+    origin: str
+    derived: bool
+    """What rests on greeks is published as well."""
     full: bool = False
+    part: int = 0
 
 
-def _seqs(model: str, part: list[str], seqs: Mapping[str, int]) -> dict[str, int]:
-    """The commits a version rests on, by pane: a heatmap shows panes as they were published, the others rest on all."""
-    return {pane: seqs[pane] for pane in part} if model in (HEATMAP, *VIEWS) else dict(seqs)
+@dataclass(frozen=True, slots=True)
+class _Computed:
+    """A pane as calculate left it, and the commits that its tiles, and its head and exposure were computed at."""
+
+    model: PaneModel
+    exposure: PaneExposure
+    seq: int
+    greeks: int
 
 
-def _told(header: int, part: list[str], publication: Publication, known: Known) -> bytes:
-    """What an entry says of that: all that another version of the document did not say before it."""
-    seqs, before = publication.edition.seqs, known.editions[publication.model].seqs
-    told = {pane: seq for pane, seq in seqs.items() if pane in part or before.get(pane) != seq}
-    return orjson.dumps({HEADER_MARK: header, **told})
+def _commits(
+    header: int, publication: Publication, known: Known, part: Mapping[str, _Computed]
+) -> dict[str, bytes]:
+    """The commits a version rests on. A heatmap shows panes as they were published: ``seq`` is of their tiles,
+    ``greeks`` of their heads. The others rest on every pane: ``seq`` names those that the last version had not so."""
+    if publication.model in SURFACE:
+        seqs = {pane: computed.seq for pane, computed in part.items()}
+        greeks = orjson.dumps({pane: computed.greeks for pane, computed in part.items()})
+    else:
+        before = known.editions[publication.model].seqs
+        seqs = {pane: seq for pane, seq in publication.edition.seqs.items() if before.get(pane) != seq}
+        greeks = b""
+    return {"seq": orjson.dumps({HEADER_MARK: header, **seqs}), "greeks": greeks}
 
 
-def _parts(known: Known, panes: Mapping[str, PaneModel], full: bool) -> list[list[str]]:
+def _parts(known: Known, panes: Mapping[str, _Computed], full: bool) -> list[list[str]]:
     """The panes in groups, each of which changes no more than one call should bring."""
     layout, published = known.layouts.of[HEATMAP], known.editions[HEATMAP].cells
     if full or sum(layout.block(pane)[1] for pane in panes) <= PART_BYTES:
         return [list(panes)]
     parts: list[list[str]] = [[]]
     size = 0
-    for pane, model in panes.items():
-        cells = np.flatnonzero(heatmap_cells(model.grids) != published[pane])
+    for pane, computed in panes.items():
+        cells = np.flatnonzero(heatmap_cells(computed.model.grids) != published[pane])
         patches = 1 + int(np.count_nonzero(np.diff(cells) > _APART))
         cost = cells.size * CELL_BYTES + patches * PATCH_BYTES + PANE_BYTES
         if parts[-1] and size + cost > PART_BYTES:
@@ -344,6 +410,10 @@ def _parts(known: Known, panes: Mapping[str, PaneModel], full: bool) -> list[lis
         size += cost
         parts[-1].append(pane)
     return parts
+
+
+def _is_derived(entry: Entry) -> bool:
+    return entry.fields.get(b"reason") == DERIVED
 
 
 class MissingDocument(Exception):

@@ -1,7 +1,8 @@
 #!lua
 --[[
 Store what was computed of a pane, mark it for publication where it differs, and let the lease go. Marks that came
-meanwhile queue the next entry. A stale token changes nothing.
+meanwhile queue the next entry; where tiles alone were computed, one entry is queued that will compute the greeks. A
+stale token changes nothing.
 
 KEYS[1] stream     dirty stream
 KEYS[2] tiles      what was computed
@@ -19,6 +20,7 @@ ARGV[10] fields    msgpack list: field, packed value, ... of what the caller com
 ARGV[11] names     msgpack map: the keys of the epoch and its underlying
 ARGV[12] whole     every tile, where the caller does not know what is stored, or ''
 ARGV[13] patches   msgpack list: offset, bytes, ... of the tiles that changed, where it does
+ARGV[14] owing     1 where tiles alone were computed
 
 Returns how many fields and patches changed, -1 for a stale token, -2 for an epoch that is no longer active.
 ]]
@@ -26,7 +28,7 @@ local stream, tiles, grids = KEYS[1], KEYS[2], KEYS[3]
 local group, entry, symbol, epoch, pane = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local token, seq, ts, origin = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local fields, names = cmsgpack.unpack(ARGV[10]), cmsgpack.unpack(ARGV[11])
-local whole, patches = ARGV[12], cmsgpack.unpack(ARGV[13])
+local whole, patches, owing = ARGV[12], cmsgpack.unpack(ARGV[13]), ARGV[14] == '1'
 
 -- @include mark
 -- @include mark_model
@@ -46,33 +48,40 @@ for i = 1, #fields, 2 do
     sets[#sets + 1] = fields[i + 1]
   end
 end
-local changed = #sets / 2
+local computed, moved = #sets / 2, 0
 if whole ~= '' then
   if redis.call('GET', grids) ~= whole then
     redis.call('SET', grids, whole)
-    changed = changed + 1
+    moved = moved + 1
   end
 end
 for i = 1, #patches, 2 do
   redis.call('SETRANGE', grids, patches[i], patches[i + 1])
-  changed = changed + 1
+  moved = moved + 1
 end
+local changed = computed + moved
 local first = redis.call('HEXISTS', tiles, 'version') == 0
 if changed > 0 or first then
-  redis.call('HSET', tiles, 'seq', seq, unpack(sets))
+  if moved > 0 or first then redis.call('HSET', tiles, 'seq', seq) end
+  if computed > 0 or first then
+    redis.call('HSET', tiles, 'greeks', seq, unpack(sets))
+    redis.call('HSETNX', names.models_state, 'greeks_ts', ts)
+  end
   redis.call('HINCRBY', tiles, 'version', 1)
   if first then redis.call('HINCRBY', names.meta, 'computed', 1) end
-  mark_model(names, symbol, epoch, pane, ts, origin, first and complete(names))
+  -- Tiles name the event behind them; what is deferred is older, and names none.
+  mark_model(names, symbol, epoch, pane, ts, (moved > 0 or first) and origin or '', first and complete(names))
 end
-redis.call('HINCRBY', names.analytics, 'computed', 1)
+redis.call('HINCRBY', names.analytics, owing and 'tiles_first' or 'computed', 1)
 if changed > 0 then redis.call('HINCRBY', names.analytics, 'changed', 1) end
 redis.call('DEL', lease)
 redis.call('XACK', stream, group, entry)
+if owing then owe(names, symbol, epoch, pane, ts, origin) end
 if redis.call('EXISTS', dirty) == 1 then
   local _, next_ts, next_origin, reason = string.match(redis.call('HGET', names.queued, pane) or '',
     '^([^|]*)|([^|]*)|([^|]*)|(.*)$')
   queue(names, symbol, epoch, pane, reason or 'ws', next_ts or ts, next_origin or origin)
-else
+elseif redis.call('HEXISTS', names.owed, pane) == 0 then
   redis.call('SREM', names.dirty_panes, pane)
   if redis.call('SCARD', names.dirty_panes) == 0 then
     redis.call('SREM', names.epoch_dirty, epoch)

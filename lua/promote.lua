@@ -57,6 +57,7 @@ local seq = note(names, symbol, epoch, 'promote', entry, ts)
 -- What the old epoch had not published yet is moot, and whoever is publishing it loses the lease; the new one is
 -- published when all its panes are computed.
 redis.call('DEL', names.models_dirty, names.models_lease)
+redis.call('HDEL', names.models_state, 'owed', 'greeks_ts')
 local panes = redis.call('HKEYS', names.geometry)
 table.sort(panes)
 for _, pane in ipairs(panes) do mark(names, symbol, epoch, pane, {'*'}, 'chain', ts, entry) end

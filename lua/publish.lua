@@ -16,15 +16,17 @@ ARGV[6] ts         oldest event behind it
 ARGV[7] origin     the entry of that event
 ARGV[8] now_ms     wall time, for the age of models alone
 ARGV[9] ttl_s      how long a document stays when nobody publishes
-ARGV[10] publication  names this part among all, for the record
+ARGV[10] owing     1 where what rests on greeks is still to be published
 ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready, or '': its payload is the document),
-                   kind, base, version, length, announced, seq (JSON: the commits it rests on), payload, payload_key
-                   (where a large one lies ready, or ''), patches {offset, bytes, ...}}
+                   kind, base, version, length, announced, payload, payload_key (where a large one lies ready, or ''),
+                   seq, greeks (JSON: the commits its panes' values, and a heatmap's heads, were computed at),
+                   patches {offset, bytes, ...}}
 ARGV[12] names     msgpack map: the keys of the epoch and its underlying
 ARGV[13] minute    Dealer Gravity's open minute, JSON
 ARGV[14] final     the minute it closes, JSON, or ''
 ARGV[15] final_ms  its time
 ARGV[16] next_token  under which the lease goes on, or '' with the last part
+ARGV[17] publication  names this part among all, for the record
 
 Returns 1; 0 for a stale token (a promotion takes every lease away, so a valid one is of the active epoch); -1 where a
 document is not stored as it should be: the lease is kept and the caller writes it full.
@@ -32,8 +34,8 @@ document is not stored as it should be: the lease is kept and the caller writes 
 local stream, models, minutes = KEYS[1], KEYS[2], KEYS[3]
 local MINUTES_MS = 86400000
 local group, entry, symbol, epoch, token = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local ts, origin, now_ms, ttl_s, publication = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
-local documents, names, next_token = cmsgpack.unpack(ARGV[11]), cmsgpack.unpack(ARGV[12]), ARGV[16]
+local ts, origin, now_ms, ttl_s, owing = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10] == '1'
+local documents, names, next_token, publication = cmsgpack.unpack(ARGV[11]), cmsgpack.unpack(ARGV[12]), ARGV[16], ARGV[17]
 
 -- @include mark_model
 
@@ -54,13 +56,14 @@ for _, document in ipairs(documents) do
       redis.call('SETRANGE', document.key, document.patches[i], document.patches[i + 1])
     end
   end
+  if document.kind == 'full' then redis.call('HDEL', names.models_state, 'greeks_ts') end -- nothing is older any more
   redis.call('EXPIRE', document.key, ttl_s)
   redis.call('HSET', names.models_state, document.model .. ':version', document.version,
     document.model .. ':epoch', epoch, document.model .. ':ts', now_ms)
   if document.announced then
     redis.call('XADD', models, '*', 'symbol', symbol, 'model', document.model, 'kind', document.kind, 'epoch', epoch,
-      'version', document.version, 'base', document.base, 'seq', document.seq, 'publication', publication, 'ts', ts,
-      'origin', origin, 'payload', document.payload, 'payload_key', document.payload_key)
+      'version', document.version, 'base', document.base, 'seq', document.seq, 'greeks', document.greeks, 'publication',
+      publication, 'ts', ts, 'origin', origin, 'payload', document.payload, 'payload_key', document.payload_key)
     redis.call('HINCRBY', names.analytics, document.kind, 1)
   end
 end
@@ -76,6 +79,9 @@ if next_token ~= '' then
 end
 redis.call('DEL', names.models_lease)
 redis.call('XACK', stream, group, entry)
+if owing or string.match(redis.call('HGET', names.models_state, 'owed') or '', '^@') then
+  owe_models(names, symbol, epoch, ts)
+end
 if redis.call('EXISTS', names.models_dirty) == 1 then
   local _, next_ts, next_origin = string.match(redis.call('HGET', names.models_state, 'queued') or '',
     '^([^|]*)|([^|]*)|(.*)$')

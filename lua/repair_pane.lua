@@ -1,7 +1,7 @@
 #!lua
 --[[
-Queue a pane again whose marks nobody will compute: marks without a lease and without an entry, or a lease whose entry
-nobody holds. It should never happen; a repair that was not needed does no harm.
+Queue a pane again whose marks nobody will compute: marks without a lease and without an entry, greeks owed to an entry
+that is gone, or a lease whose entry nobody holds. It should never happen; a repair that was not needed does no harm.
 
 KEYS[1] stream     dirty stream
 ARGV[1] group
@@ -29,8 +29,17 @@ if holder then
   redis.call('HINCRBY', names.tiles .. pane, 'claims', 1) -- what the lost claim took nobody knows: all read it anew
 else
   if redis.call('EXISTS', dirty) == 0 then
-    redis.call('SREM', names.dirty_panes, pane)
-    return 0
+    local owed = redis.call('HGET', names.owed, pane)
+    if not owed then
+      redis.call('SREM', names.dirty_panes, pane)
+      return 0
+    end
+    if not string.match(owed, '^@') then
+      if not lost(stream, group, owed) then return 0 end
+      redis.call('HDEL', names.owed, pane)
+    end
+    owe(names, symbol, epoch, pane, ts, '')
+    return 1
   end
   local entry = string.match(redis.call('HGET', names.queued, pane) or '', '^(%d+%-%d+)')
   if entry and not lost(stream, group, entry) then return 0 end

@@ -34,7 +34,14 @@ elseif redis.call('EXISTS', names.models_dirty) == 1 then
   local entry = string.match(redis.call('HGET', names.models_state, 'queued') or '', '^(%d+%-%d+)')
   if entry and not lost(stream, group, entry) then return 0 end
 elseif not again then
-  return 0
+  local owed = redis.call('HGET', names.models_state, 'owed')
+  if not owed then return 0 end
+  if not string.match(owed, '^@') then
+    if not lost(stream, group, owed) then return 0 end
+    redis.call('HDEL', names.models_state, 'owed')
+  end
+  owe_models(names, symbol, epoch, ts)
+  return 1
 end
 if again then
   for _, pane in ipairs(redis.call('HKEYS', names.geometry)) do redis.call('SADD', names.models_dirty, pane) end

@@ -59,8 +59,8 @@ def _stored(scripts: Scripts, keys: Keys, epoch: Epoch, pane: str) -> _Stored:
         {
             "lease": keys.lease(epoch.id, pane), "dirty": keys.dirty(epoch.id, pane),
             "tiles": keys.tiles(epoch.id, pane), "grids": keys.grids(epoch.id, pane),
-            "spot": keys.spot(epoch.symbol),
+            "spot": keys.spot(epoch.symbol), "owed": keys.owed(epoch.id),
         },
-        {},
+        {"pane": pane},
     )
     return _Stored(bool(quiet), claims, spot, grids, dict(zip(flat[::2], flat[1::2], strict=True)))

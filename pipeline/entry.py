@@ -1,5 +1,6 @@
 """One entry of a stream, as a consumer group delivers it."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -56,3 +57,15 @@ def ranges(entries: Sequence[Entry]) -> str:
         else:
             runs.append([entry.id])
     return " ".join("..".join(run) for run in runs)
+
+
+def since_ms(entry: Entry) -> int:
+    """When what an entry defers was first deferred: its ``since``, or when it was written."""
+    since = entry.fields.get(b"since", b"")
+    return int(since) if since.isdigit() else id_key(entry.id)[0]
+
+
+def due_in_s(entry: Entry, interval_s: float) -> float:
+    """Seconds until an entry has waited for ``interval_s``; never more than that, whatever the clocks of two machines
+    say."""
+    return min(since_ms(entry) / 1000 + interval_s - time.time(), interval_s)

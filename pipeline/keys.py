@@ -122,6 +122,10 @@ class Keys:
         """HASH pane -> the dirty entry that will compute it and the oldest event behind its marks."""
         return self._of_epoch(epoch, "queued")
 
+    def owed(self, epoch: str) -> str:
+        """HASH pane -> the entry that will compute its greeks, while its tiles alone are current."""
+        return self._of_epoch(epoch, "owed")
+
     def dirty(self, epoch: str, pane: str) -> str:
         return self._of_epoch(epoch, f"dirty:{pane}")
 
@@ -172,6 +176,7 @@ class Keys:
             "lease": self.lease(epoch, ""),
             "tiles": self.tiles(epoch, ""),
             "queued": self.queued(epoch),
+            "owed": self.owed(epoch),
             "dirty_panes": self.dirty_panes(epoch),
             "dirty_stream": self.stream("dirty", symbol),
             "diffs": self.stream("diff", symbol),

@@ -42,7 +42,10 @@ VIEWS = {f"{HEATMAP}_{strategy}": strategy for strategy in STRATEGIES}
 """The orthogonal views: the heatmap of one strategy. Stored, but not announced: the heatmap's diffs say it all."""
 _SIDES = {"gex_calls": "call", "gex_puts": "put"}
 """In the order of the rows of a pane's arrays."""
-LAID_OUT = (HEATMAP, *VIEWS, *_SIDES, "gex")
+SURFACE = (HEATMAP, *VIEWS)
+"""Documents of tiles: published as soon as tiles change. The others rest on greeks and wait until more have changed."""
+GEX = (*_SIDES, "gex")
+LAID_OUT = (*SURFACE, *GEX)
 """Documents with a layout: published once whole, then by diffs that patch them in place."""
 FACTS = ("market_mode", "liquidity_intent", "dealer_gravity")
 """Documents of a few facts: published whole each time."""
@@ -151,7 +154,7 @@ class Edition:
     cells: dict[str, NDArray[Any]] = field(default_factory=dict)
     heads: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     seqs: dict[str, int] = field(default_factory=dict)
-    """The commit each pane was computed at, where it is known."""
+    """The commit each pane's exposure was computed at, of a document that rests on them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,49 +185,60 @@ class Publications:
     final: bytes
 
 
-def next_editions(
-    layouts: Layouts, panes: Mapping[str, PaneModel], exposures: Mapping[str, PaneExposure], reread: bool,
-    known: Mapping[str, Edition], facts: Facts, minute: bytes, full: bool,
-) -> Publications:
-    """The documents that change with ``panes`` (those computed anew) and ``facts``.
+def next_surface(
+    layouts: Layouts, panes: Mapping[str, PaneModel], known: Mapping[str, Edition], facts: Facts, full: bool
+) -> list[Publication]:
+    """The heatmap and its views, as they change with ``panes`` (those computed anew) and ``facts``.
 
-    ``exposures`` are of every pane; with ``reread`` any of them may differ from what was published, else only those of
-    ``panes``. ``known`` holds every head, every GEX number, and the heatmap's cells of ``panes``; with ``full`` only
-    its versions count, and ``panes`` is every pane of the epoch. A document with nothing new is left out: no input
-    change, no diff. ``minute`` is the open minute of Dealer Gravity, as it was returned last.
+    ``known`` holds every head and the heatmap's cells of ``panes``; with ``full`` only its versions count, and
+    ``panes`` is every pane of the epoch. A document with nothing new is left out: no input change, no diff.
     """
-    models = symbol_models(exposures.values(), float("nan") if facts.spot is None else facts.spot, facts.as_of_ms,
-                           facts.stale)
     cells, heads = _heatmap(panes, known[HEATMAP])
-    gex_cells, gex_heads = _gex(layouts, exposures, heads, models, facts)
     coverage = _coverage(heads.values())
-    touched = set(layouts.epoch.panes) if reread or full else set(panes)
     made: list[Publication] = []
     changes: Diff | None = None
-    for model in LAID_OUT:
+    for model in SURFACE:
         layout = layouts.of[model]
-        edition = Edition(
-            known[model].version + 1, {}, cells if model in (HEATMAP, *VIEWS) else gex_cells[model],
-            heads if model in (HEATMAP, *VIEWS) else gex_heads.get(model, {}),
-        )
+        edition = Edition(known[model].version + 1, {}, cells, heads)
         edition.header = facts.header(layout.schema, layout.symbol, layout.epoch, edition.version, coverage)
         if full:
             made.append(_full(layout, model, edition, layouts.cells_of.get(model)))
-            continue
-        if model in VIEWS:
-            if changes is not None:
-                made.append(_view(layout, model, edition, known[model], changes, layouts.cells_of[model]))
-            continue
-        blocks = {NET} if model == "gex" else set(panes) if model == HEATMAP else touched
-        diff = _diff(layout, edition, known[model], blocks)
-        if not diff.changed and _news(edition.header) == _news(known[model].header):
-            continue
-        if model == HEATMAP:
+        elif model == HEATMAP:
+            diff = _diff(layout, edition, known[model], set(panes))
+            if not diff.changed and _news(edition.header) == _news(known[model].header):
+                return []
             changes = diff
-        made.append(Publication(
-            model, "diff", known[model].version, edition.version, layout.size, orjson.dumps(diff.payload), b"",
-            diff.patches, edition,
-        ))
+            made.append(_patched(layout, model, edition, known[model], diff))
+        elif changes is not None:
+            made.append(_view(layout, model, edition, known[model], changes, layouts.cells_of[model]))
+    return made
+
+
+def next_derived(
+    layouts: Layouts, exposures: Mapping[str, PaneExposure], heads: Mapping[str, Mapping[str, Any]], touched: set[str],
+    known: Mapping[str, Edition], facts: Facts, minute: bytes, full: bool,
+) -> Publications:
+    """What rests on greeks: GEX and the models of facts, as they change with ``exposures`` and ``facts``.
+
+    ``exposures`` and ``heads`` are of every pane; those of ``touched`` may differ from what was published. ``known``
+    holds every GEX number; with ``full`` only its versions count. A document with nothing new is left out. ``minute``
+    is the open minute of Dealer Gravity, as it was returned last.
+    """
+    models = symbol_models(exposures.values(), float("nan") if facts.spot is None else facts.spot, facts.as_of_ms,
+                           facts.stale)
+    gex_cells, gex_heads = _gex(layouts, exposures, heads, models, facts)
+    coverage = _coverage(heads.values())
+    made: list[Publication] = []
+    for model in GEX:
+        layout = layouts.of[model]
+        edition = Edition(known[model].version + 1, {}, gex_cells[model], gex_heads.get(model, {}))
+        edition.header = facts.header(layout.schema, layout.symbol, layout.epoch, edition.version, coverage)
+        if full:
+            made.append(_full(layout, model, edition, None))
+            continue
+        diff = _diff(layout, edition, known[model], {NET} if model == "gex" else touched)
+        if diff.changed or _news(edition.header) != _news(known[model].header):
+            made.append(_patched(layout, model, edition, known[model], diff))
     for model, record in _facts(models, facts).items():
         edition = Edition(known[model].version + 1)
         edition.header = {
@@ -328,6 +342,11 @@ def _full(
     # Nothing in a document has a blank of its own: without them it is half as long.
     payload = b"" if model in VIEWS else document.replace(b" ", b"")
     return Publication(model, "full", edition.version - 1, edition.version, layout.size, payload, document, [], edition)
+
+
+def _patched(layout: Layout, model: str, edition: Edition, known: Edition, diff: Diff) -> Publication:
+    payload = orjson.dumps(diff.payload)
+    return Publication(model, "diff", known.version, edition.version, layout.size, payload, b"", diff.patches, edition)
 
 
 def _diff(layout: Layout, edition: Edition, known: Edition, blocks: set[str]) -> Diff:

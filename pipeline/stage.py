@@ -13,7 +13,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from redis.exceptions import (
     ClusterDownError,
@@ -51,6 +51,7 @@ _FAILING_S = 5.0  # what fails for so long without a break is told; anything sho
 _COMMITLESS_S = 6.0  # so long failing at every entry: longer than it takes to try a single bad one and bury it
 _LATELY_S = 2.0  # and still failing: between a bad entry's last tries there are longer pauses
 _READLESS_S = 6.0  # beyond block_ms
+_DUE_MAX = 2
 
 
 class Stage(Protocol):
@@ -69,6 +70,15 @@ class Stage(Protocol):
 
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
         """Apply a batch of one stream and acknowledge it, in one script call an atomic piece. Or raise: see errors."""
+        ...
+
+
+@runtime_checkable
+class Deferring(Protocol):
+    """A stage some of whose entries are not for now."""
+
+    def wait_s(self, entry: Entry) -> float:
+        """How long from now; 0 or less: commit it."""
         ...
 
 
@@ -96,6 +106,7 @@ class Engine:
         self._worst_s: float | None = None  # longest way of an entry to its commit since last asked
         self._fetched: queue.Queue[list[Entry]] = queue.Queue(maxsize=1)
         self._in_hand: list[Entry] = []  # read when told to stop, and behind what was fetched
+        self._deferring = stage if isinstance(stage, Deferring) else None
         self._held: set[tuple[str, str]] = set()  # entries in this process's hands: not to be taken up a second time
         self._lock = threading.Lock()
         self._read_own = threading.Event()  # after any lost reply an entry may be ours without our knowing
@@ -282,7 +293,8 @@ class Engine:
         return taken
 
     def _bury_killers(self, stream: str, entries: list[Entry]) -> list[Entry]:
-        """An entry that was delivered too often without ever being done kills its consumers: isolate it."""
+        """An entry that was delivered often and never done may be what kills its consumers: it is done alone and first.
+        Where that does not help either it is buried."""
         low, high = entries[0].id, entries[-1].id
         deliveries = {
             row["message_id"].decode(): row["times_delivered"]
@@ -293,8 +305,10 @@ class Engine:
         spared = []
         for entry in entries:
             count = deliveries.get(entry.id, 1)
-            if count > 2 * self._settings.attempts_max:
+            if count > 4 * self._settings.attempts_max:
                 self._bury(entry, f"delivered {count} times and never done", count)
+            elif count > 2 * self._settings.attempts_max:
+                self._commit([entry])
             else:
                 spared.append(entry)
         return spared
@@ -338,6 +352,9 @@ class Engine:
     def _handle(self, entries: Sequence[Entry]) -> None:
         by_stream: dict[str, list[Entry]] = {}
         for entry in entries:
+            if self._deferring and (wait_s := self._deferring.wait_s(entry)) > 0.0:
+                heapq.heappush(self._retries, (time.monotonic() + wait_s, next(self._order), entry))
+                continue
             by_stream.setdefault(entry.stream, []).append(entry)
         for batch in by_stream.values():
             batch.sort(key=lambda entry: id_key(entry.id))
@@ -426,8 +443,10 @@ class Engine:
             heapq.heappush(self._retries, (due, next(self._order), entry))
 
     def _due(self) -> list[Entry]:
-        now, due = time.monotonic(), []
-        while self._retries and self._retries[0][0] <= now:
+        """A few of what has waited long enough: what is new must not wait for all of it."""
+        now = time.monotonic()
+        due: list[Entry] = []
+        while self._retries and self._retries[0][0] <= now and len(due) < _DUE_MAX:
             due.append(heapq.heappop(self._retries)[2])
         return due
 

@@ -12,12 +12,13 @@ changed in it. The hash holds packed arrays:
 | ``clock`` | int64: expiry and event time, ms; charm flow, dollars |
 | ``head`` | JSON of the pane's scalars |
 
-Beside them the scripts keep ``seq``, ``version`` and ``claims``.
+Beside them the scripts keep ``seq`` and ``greeks``, the commits at which the tiles and the fields above were computed,
+``version`` and ``claims``.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from numpy.typing import NDArray
 from pipeline.models.exposure import BOOKS, OI, SUMS, VOLUME, PaneExposure, expose
 from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate, solve
 from pipeline.models.quotes import read_quotes
-from pipeline.models.strategies import SIDES, STRATEGIES
+from pipeline.models.strategies import SIDES, STRATEGIES, Mills, grids
 
 GRIDS = tuple(f"{strategy}:{side}" for strategy in STRATEGIES for side in SIDES)
 _MERGE_CELLS = 8
@@ -57,6 +58,16 @@ def compute(
     return Tiles(
         calculate(geometry, values, previous, dirty, volatility, quotes), expose(geometry, values, volatility)
     )
+
+
+def retile(
+    geometry: PaneGeometry, values: PaneValues, previous: PaneModel, dirty: NDArray[np.bool_]
+) -> PaneModel:
+    """The tiles of a pane as its quotes are now, under the greeks and the head that it had."""
+    if not dirty.any():
+        return previous
+    quotes = read_quotes(values.bid, values.ask, geometry.listed)
+    return replace(previous, grids=grids(quotes, geometry.legs, previous.grids, dirty))
 
 
 def pack_grids(model: PaneModel) -> bytes:
@@ -127,10 +138,10 @@ def unpack_exposure(fields: Mapping[str, bytes], geometry: PaneGeometry) -> Pane
     )
 
 
-def unpack_tiles(grids: bytes, fields: Mapping[str, bytes], geometry: PaneGeometry) -> Tiles:
-    """The inverse of pack_grids and pack_tiles. Raises KeyError or ValueError where they are not of this pane."""
+def unpack_grids(packed: bytes, geometry: PaneGeometry) -> dict[str, Mills]:
+    """The inverse of pack_grids. Raises ValueError where it is not of this pane."""
     strikes, widths = geometry.strikes.size, geometry.widths.size
-    cells, first, found = np.frombuffer(grids, dtype=_MILLS), 0, {}
+    cells, first, found = np.frombuffer(packed, dtype=_MILLS), 0, {}
     for name in GRIDS:
         shape = (3, strikes) if name.startswith("single:") else (3, strikes, widths)
         end = first + math.prod(shape)
@@ -138,6 +149,11 @@ def unpack_tiles(grids: bytes, fields: Mapping[str, bytes], geometry: PaneGeomet
         first = end
     if first != cells.size:
         raise ValueError(f"{geometry.pane}: {cells.size} tiles where there are {first}")
+    return found
+
+
+def unpack_tiles(packed: bytes, fields: Mapping[str, bytes], geometry: PaneGeometry) -> Tiles:
+    """The inverse of pack_grids and pack_tiles. Raises KeyError or ValueError where they are not of this pane."""
     exposure = unpack_exposure(fields, geometry)
     head: dict[str, Any] = orjson.loads(fields["head"])
-    return Tiles(PaneModel(found, exposure.gex[OI], head), exposure)
+    return Tiles(PaneModel(unpack_grids(packed, geometry), exposure.gex[OI], head), exposure)

@@ -115,7 +115,8 @@ def make_settings(tmp_path: Path) -> Callable[..., Settings]:
     def make(**overrides: Any) -> Settings:
         if isinstance(overrides.get("redis_url"), str):
             overrides["redis_url"] = SecretStr(overrides["redis_url"])
-        return Settings(**{"data_dir": tmp_path / "data", **overrides})
+        # What is deferred is due at once: tests wait for nothing but what they are about.
+        return Settings(**{"data_dir": tmp_path / "data", "greeks_interval_s": 0, **overrides})
 
     return make
 

@@ -22,3 +22,15 @@ local function mark(names, symbol, epoch, pane, members, reason, ts, origin)
     queue(names, symbol, epoch, pane, reason, ts, origin)
   end
 end
+
+-- Queue the entry that will compute what a pane owes besides its tiles, unless one is on its way. It is a debt like a
+-- mark: whoever claims the pane to compute everything takes it over with the claim. '@since' is a debt whose entry came
+-- while the pane was held.
+local function owe(names, symbol, epoch, pane, ts, origin)
+  local owed = redis.call('HGET', names.owed, pane)
+  local since = owed and string.match(owed, '^@(.*)$')
+  if owed and not since then return end
+  local id = redis.call('XADD', names.dirty_stream, '*', 'symbol', symbol, 'epoch', epoch, 'pane', pane,
+    'reason', 'greeks', 'ts', ts, 'origin', origin, 'since', since or '')
+  redis.call('HSET', names.owed, pane, id)
+end

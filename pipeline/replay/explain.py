@@ -30,7 +30,7 @@ def explain(window: Window, difference: Difference, epoch: Epoch | None) -> list
     pane = next((part for part in path if epoch is not None and part in epoch.panes), None)
     if pane is None or epoch is None:
         return [*lines, f"  facts of commit {version.header}", *_commits(window, version.header)]
-    seq = version.seqs.get(pane, version.header)
+    seq = (version.greeks if path[0] == "heads" else version.seqs).get(pane, version.header)
     tickers = _contracts(epoch, pane, path)
     lines.append(f"  pane {pane}, computed at commit {seq}; contracts: {', '.join(tickers) or 'all of the pane'}")
     for ticker in tickers:

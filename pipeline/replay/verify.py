@@ -7,7 +7,7 @@ commits the panes are computed anew from their contracts, and what was published
 
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import orjson
@@ -23,7 +23,19 @@ from pipeline.errors import Gone, NotYet, Poison
 from pipeline.keys import Keys
 from pipeline.models.exposure import PaneExposure
 from pipeline.models.pane import PaneModel
-from pipeline.publication import FACTS, HEATMAP, MODELS, VIEWS, Edition, Facts, Layouts, Publication, next_editions
+from pipeline.publication import (
+    FACTS,
+    HEATMAP,
+    MODELS,
+    SURFACE,
+    VIEWS,
+    Edition,
+    Facts,
+    Layouts,
+    Publication,
+    next_derived,
+    next_surface,
+)
 from pipeline.replay.namespace import load, write
 from pipeline.replay.window import Commit, Row, Window
 from pipeline.scripts import Scripts
@@ -32,12 +44,14 @@ from pipeline.tiles import Tiles, compute
 
 CONSUMER = "verify"
 HEADER = "header"
+DERIVED = "derived"
 _READ = 1000
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version of one document as live announced it. ``seqs``: the commit of each pane it names."""
+    """One version of one document as live announced it. ``seqs``: the commit of each pane it names; of a heatmap the
+    tiles', its heads' are ``greeks``."""
 
     id: str
     model: str
@@ -47,6 +61,7 @@ class Version:
     epoch: str
     header: int
     seqs: dict[str, int]
+    greeks: dict[str, int]
     payload: bytes | None
 
     @classmethod
@@ -54,8 +69,14 @@ class Version:
         seqs: dict[str, int] = orjson.loads(row.fields[b"seq"])
         return cls(
             row.id, row.text("model"), row.text("kind"), int(row.text("base")), int(row.text("version")),
-            row.text("epoch"), seqs.pop(HEADER), seqs, row.fields.get(b"payload"),
+            row.text("epoch"), seqs.pop(HEADER), seqs, orjson.loads(row.fields.get(b"greeks") or b"{}"),
+            row.fields.get(b"payload"),
         )
+
+    @property
+    def rests_on(self) -> set[tuple[str, int]]:
+        """Panes, and the commits they were computed at."""
+        return {*self.seqs.items(), *self.greeks.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,18 +96,26 @@ class Turn:
     @property
     def last(self) -> int:
         """The commit after which all of it can be made."""
-        return max(max([version.header, *version.seqs.values()]) for version in self.versions)
+        return max([self.header, *(seq for _, seq in self.rests_on)])
 
     @property
     def full(self) -> bool:
         return any(version.kind == "full" and version.model not in FACTS for version in self.versions)
 
-    def seqs(self, *models: str) -> dict[str, int]:
-        """What the named documents of the turn rest on; of all without names."""
-        return {
-            pane: seq for version in self.versions if not models or version.model in models
-            for pane, seq in version.seqs.items()
-        }
+    @property
+    def rests_on(self) -> set[tuple[str, int]]:
+        return set().union(*(version.rests_on for version in self.versions))
+
+    @property
+    def surface(self) -> Version | None:
+        """The heatmap it published."""
+        return next((version for version in self.versions if version.model == HEATMAP), None)
+
+    @property
+    def exposures(self) -> dict[str, int] | None:
+        """The exposures that its other documents took up, by pane; None: it published no others."""
+        others = [version for version in self.versions if version.model not in SURFACE]
+        return {pane: seq for version in others for pane, seq in version.seqs.items()} if others else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +177,7 @@ class Verification:
         self._facts_at: set[int] = set()
         for turn in self.turns:
             self._facts_at.add(turn.header)
-            for pane, seq in turn.seqs().items():
+            for pane, seq in turn.rests_on:
                 self._wanted[seq].add((turn.epoch, pane))
         self._held: dict[tuple[str, str], _Held] = {}
         self._tiles: dict[tuple[str, str, int], Tiles] = {}
@@ -278,19 +307,19 @@ class Verification:
     def _compare(self, turn: Turn) -> None:
         epoch = self._epochs.get(turn.epoch)
         facts = self._facts.get(turn.header)
-        tiles = {pane: self._tiles.get((turn.epoch, pane, seq)) for pane, seq in turn.seqs().items()}
         if epoch is None or facts is None:
             self._fold.skip(turn)
             self.report.early += len(turn.versions)
             return
-        made = self._fold.publish(epoch, turn, facts, {pane: held for pane, held in tiles.items() if held is not None})
+        tiles = {(pane, seq): held for pane, seq in turn.rests_on if (held := self._tiles.get((turn.epoch, pane, seq)))}
+        made = self._fold.publish(epoch, turn, facts, tiles)
         for version in turn.versions:
-            if made is None:
+            if version.model not in made:
                 self.report.early += 1
             elif version.payload is None:
                 self.report.lost += 1
             else:
-                self._judge(version, made.get(version.model))
+                self._judge(version, made[version.model])
         self._forget(turn)
 
     def _judge(self, version: Version, made: Publication | None) -> None:
@@ -313,77 +342,114 @@ class Verification:
         return self._epochs.get(epoch_id)
 
     def _forget(self, turn: Turn) -> None:
-        """Turns come in their order: what is older than the last named of a pane is not named again."""
-        for pane, seq in turn.seqs().items():
-            for key in [key for key in self._tiles if key[:2] == (turn.epoch, pane) and key[2] < seq]:
+        """Turns come in their order, tiles and greeks each for themselves: what is older than the last of both that was
+        named of a pane is not named again."""
+        if turn.surface is None:
+            return
+        for pane, seq in turn.surface.seqs.items():
+            oldest = min(seq, turn.surface.greeks.get(pane, seq))
+            for key in [key for key in self._tiles if key[:2] == (turn.epoch, pane) and key[2] < oldest]:
                 del self._tiles[key]
 
 
 class Fold:
-    """What was last published, turn after turn; not whole before every pane was named once."""
+    """What was last published, turn after turn. A document is known once every pane of it was named, and from the turn
+    on that published it then."""
 
     def __init__(self) -> None:
         self.editions: dict[str, Edition] = {model: Edition() for model in MODELS}
         self.layouts: Layouts | None = None
-        self.whole = False
         self._panes: dict[str, PaneModel] = {}
         self._exposures: dict[str, PaneExposure] = {}
         self._minute = b""
+        self._whole: set[str] = set()  # HEATMAP, and DERIVED for the documents that rest on greeks
         self._numbered: set[str] = set()  # documents whose version is known
 
     def skip(self, turn: Turn) -> None:
         """A turn of which nothing is known."""
-        self.whole = False
-        self._panes.clear()
-        self._exposures.clear()
-        self._note_versions(turn)
+        self._lose()
+        self._note_versions(turn.versions)
 
     def publish(
-        self, epoch: Epoch, turn: Turn, facts: Facts, tiles: dict[str, Tiles]
-    ) -> dict[str, Publication] | None:
-        """What a turn publishes, by model. None where too little is known: it is taken note of."""
+        self, epoch: Epoch, turn: Turn, facts: Facts, tiles: dict[tuple[str, int], Tiles]
+    ) -> dict[str, Publication | None]:
+        """What a turn publishes, by model: of its versions those that can be told, None where there is nothing new.
+        ``tiles``: panes at the commits that the turn names, those of them that are known."""
         if self.layouts is None or self.layouts.epoch.id != epoch.id:
-            self.layouts, self.whole = Layouts(epoch), False
-            self._panes.clear()
-            self._exposures.clear()
-        shown = [pane for pane in turn.seqs(HEATMAP) if pane in tiles]
-        for pane, held in tiles.items():
-            self._exposures[pane] = held.exposure
-        for pane in shown:
-            self._panes[pane] = tiles[pane].model
-        known = all(pane in self._panes and pane in self._exposures for pane in epoch.panes)
-        for pane in set(turn.seqs()) - set(tiles):  # named at a commit before the record
-            known = False
-            self._exposures.pop(pane, None)
-            self._panes.pop(pane, None)
-        if not known:
-            self._note_versions(turn)
-            self.whole = False
-            return None
-        for version in turn.versions:
-            if version.model not in self._numbered:
-                self.editions[version.model].version = version.base
-        if not (self.whole or turn.full):
-            # From here on everything is known; this turn itself is against documents that are not.
-            made = self._made(turn, facts, self._panes, full=True)
+            self.layouts = Layouts(epoch)
+            self._lose()
+        made: dict[str, Publication | None] = {}
+        if turn.surface is not None:
+            made |= self._publish_surface(self.layouts, turn, turn.surface, facts, tiles)
+        if turn.exposures is not None:
+            made |= self._publish_derived(self.layouts, turn, turn.exposures, facts, tiles)
+        self._note_versions([version for version in turn.versions if version.model not in made])
+        return made
+
+    def _publish_surface(
+        self, layouts: Layouts, turn: Turn, version: Version, facts: Facts, tiles: dict[tuple[str, int], Tiles]
+    ) -> dict[str, Publication | None]:
+        for pane, seq in version.seqs.items():
+            held, under = tiles.get((pane, seq)), tiles.get((pane, version.greeks[pane]))
+            if held is None or under is None:  # at a commit before the record
+                self._panes.pop(pane, None)
+            else:
+                self._panes[pane] = replace(under.model, grids=held.model.grids)
+        if self._panes.keys() != layouts.epoch.panes.keys():
+            self._whole.discard(HEATMAP)
+            return {}
+        first = HEATMAP not in self._whole and not turn.full
+        shown = [pane for pane in layouts.epoch.panes if first or pane in version.seqs]
+        self._take_base([version])
+        made = next_surface(
+            layouts, {pane: self._panes[pane] for pane in shown}, self.editions, facts, first or turn.full
+        )
+        return self._taken(HEATMAP, first, [version], made)
+
+    def _publish_derived(
+        self, layouts: Layouts, turn: Turn, exposures: dict[str, int], facts: Facts,
+        tiles: dict[tuple[str, int], Tiles],
+    ) -> dict[str, Publication | None]:
+        for pane, seq in exposures.items():
+            held = tiles.get((pane, seq))
+            if held is None:
+                self._exposures.pop(pane, None)
+            else:
+                self._exposures[pane] = held.exposure
+        if HEATMAP not in self._whole or self._exposures.keys() != layouts.epoch.panes.keys():
+            self._whole.discard(DERIVED)
+            return {}
+        versions = [version for version in turn.versions if version.model not in SURFACE]
+        first = DERIVED not in self._whole and not turn.full
+        self._take_base(versions)
+        publications = next_derived(
+            layouts, self._exposures, self.editions[HEATMAP].heads, set(layouts.epoch.panes), self.editions, facts,
+            self._minute, first or turn.full,
+        )
+        self._minute = publications.minute
+        return self._taken(DERIVED, first, versions, publications.made)
+
+    def _taken(
+        self, what: str, first: bool, versions: list[Version], publications: list[Publication]
+    ) -> dict[str, Publication | None]:
+        """Take note of what was made. The ``first`` time it is against documents that are not known: nothing can be
+        told of these versions themselves, but of all that come after them."""
+        self._whole.add(what)
+        made = {publication.model: publication for publication in publications}
+        if first:
             for model, publication in made.items():
                 publication.edition.version = self.editions[model].version
                 self.editions[model] = publication.edition
-            self._note_versions(turn)
-            self.whole = True
-            return None
-        made = self._made(turn, facts, {pane: tiles[pane].model for pane in shown}, turn.full)
-        announced = {version.model for version in turn.versions}
+            return {}
+        announced = {version.model for version in versions}
         self._numbered |= announced
-        if HEATMAP in announced:
-            announced |= set(VIEWS)
-        self.editions.update((model, of.edition) for model, of in made.items() if model in announced)
-        self.whole = True
-        return made
+        of = announced | set(VIEWS) if HEATMAP in announced else announced
+        self.editions.update((model, publication.edition) for model, publication in made.items() if model in of)
+        return {model: made.get(model) for model in announced}
 
     def documents(self) -> dict[str, bytes]:
         """Every document as it was last published, whole. Nothing before the fold is whole."""
-        if self.layouts is None or not self.whole:
+        if self.layouts is None or self._whole != {HEATMAP, DERIVED}:
             return {}
         found = {}
         for model, edition in self.editions.items():
@@ -397,17 +463,18 @@ class Fold:
             found[model] = self.layouts.of[model].render(edition.header, edition.heads, cells)
         return found
 
-    def _made(self, turn: Turn, facts: Facts, panes: dict[str, PaneModel], full: bool) -> dict[str, Publication]:
-        assert self.layouts is not None
-        order = {pane: panes[pane] for pane in self.layouts.epoch.panes if pane in panes}
-        publications = next_editions(
-            self.layouts, order, self._exposures, True, self.editions, facts, self._minute, full
-        )
-        self._minute = publications.minute
-        return {publication.model: publication for publication in publications.made}
+    def _take_base(self, versions: list[Version]) -> None:
+        for version in versions:
+            if version.model not in self._numbered:
+                self.editions[version.model].version = version.base
 
-    def _note_versions(self, turn: Turn) -> None:
-        for version in turn.versions:
+    def _lose(self) -> None:
+        self._whole.clear()
+        self._panes.clear()
+        self._exposures.clear()
+
+    def _note_versions(self, versions: list[Version]) -> None:
+        for version in versions:
             self.editions[version.model].version = version.version
             self._numbered.add(version.model)
 

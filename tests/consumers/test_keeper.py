@@ -404,6 +404,7 @@ def test_a_repair_that_is_not_needed_does_no_harm(office: Office) -> None:
         queued = entries()
         office.keeper.repair()
         assert entries() == queued
+    office.run_on()  # what is deferred as well
     before = office.final()
     publications = office.database.xlen(office.keys.stream("model", "SPX"))
     office.database.xadd(office.keys.stream("dirty", "SPX"), {

@@ -12,7 +12,7 @@ from pipeline.epochs import Epoch
 from pipeline.geometry import Pane, new_york_day, pack_panes, unpack_pane
 from pipeline.models.exposure import expose
 from pipeline.models.pane import PaneValues, calculate, solve
-from pipeline.publication import MODELS, Edition, Facts, Layouts, next_editions
+from pipeline.publication import MODELS, Edition, Facts, Layouts, next_derived, next_surface
 
 MINUTE = 60_000
 
@@ -106,7 +106,9 @@ def documents(
     )
     epoch = Epoch(epoch_id, symbol, chain_ts, rate, panes)
     known = {model: Edition() for model in MODELS}
-    made = next_editions(Layouts(epoch), models, exposures, True, known, facts, b"", full=True).made
+    layouts = Layouts(epoch)
+    made = next_surface(layouts, models, known, facts, full=True)
+    made += next_derived(layouts, exposures, made[0].edition.heads, set(panes), known, facts, b"", full=True).made
     parsed = {publication.model: orjson.loads(publication.document) for publication in made}
     return {
         name: {key: value for key, value in document.items() if key != "version"} for name, document in parsed.items()
