@@ -27,12 +27,16 @@ export class Field {
     this.size = 1;
     this.cursor = null;
     this.hovered = null;
+    this.centred = true;
     this.scale = 0;
     this.barScale = 0;
     this.flashes = new Map();
     this.dirty = { all: true, cells: new Set(), bars: false, lines: false };
     this.asked = 0;
     new ResizeObserver(() => this.resize()).observe(box);
+    for (const moves of ["wheel", "touchmove", "pointerdown", "keydown"]) {
+      box.addEventListener(moves, () => { this.centred = false; }, { passive: true });
+    }
     box.addEventListener("scroll", () => this.want("all"), { passive: true });
     above.addEventListener("pointermove", (event) => this.#hover(event));
     above.addEventListener("pointerleave", () => this.#unhover());
@@ -45,15 +49,16 @@ export class Field {
   /** view: {heatmap, pane, look, bars, book, scope, gex, calls, puts, spot, levels}. Everything is laid out anew. */
   show(view) {
     const other = !this.view || this.view.pane !== view.pane || this.view.heatmap.symbol !== view.heatmap.symbol;
+    const held = other ? null : this.priceAt(this.height / 2);
     this.view = view;
     this.scale = this.barScale = 0;
     this.flashes.clear();
     this.#layRows();
     this.resize();
-    if (other) {
-      this.cursor = null;
-      this.centre();
-    }
+    if (other) this.cursor = null;
+    // The rows may be others: what was in the middle stays there, and at first that is spot.
+    if (other || this.centred) this.centre();
+    else if (held != null) this.box.scrollTop += this.yOf(held) - this.height / 2;
   }
 
   /** The same view of newer values whose rows are those of before. */
@@ -129,6 +134,7 @@ export class Field {
     const spot = this.view?.spot;
     if (spot == null || !this.rows.length) return;
     this.box.scrollTop = Math.max(0, this.#rowAt(spot) * this.rowHeight + this.rowHeight / 2 - this.height / 2);
+    this.centred = true;
     this.want("all");
   }
 

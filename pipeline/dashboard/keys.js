@@ -16,6 +16,13 @@ export const SHEET = [
   [["O"], "copy the order of the ticket"],
   [["T"], "heatmap as a table"],
   [["D"], "dark or light"],
+  [["Space"], "replay: play, pause"],
+  [["[", "]"], "replay: a step back, on"],
+  [["<", ">"], "replay: slower, faster"],
+  [["Home"], "replay from the open"],
+  [["H"], "replay: an hour back"],
+  [["L"], "back to live"],
+  [["R"], "choose the source: live or a replay"],
   [["Esc"], "close"],
   [["?"], "this sheet"],
 ];
@@ -26,7 +33,9 @@ export function bindKeys(act) {
     ",": () => act.pane(-1), ".": () => act.pane(1), s: () => act.cycle("strategy"), c: () => act.cycle("side"),
     v: () => act.cycle("display"), g: () => act.cycle("bars"), b: () => act.cycle("book"), e: () => act.cycle("scope"),
     0: act.centre, "+": () => act.rows(1), "=": () => act.rows(1), "-": () => act.rows(-1), o: act.copy, t: act.table,
-    d: act.theme, "?": act.sheet,
+    d: act.theme, "?": act.sheet, "[": () => act.transport.step(-1), "]": () => act.transport.step(1),
+    "<": () => act.transport.speed(-1), ">": () => act.transport.speed(1), Home: act.transport.toOpen,
+    h: act.transport.backHour, l: act.transport.live, r: () => document.getElementById("source").focus(),
   };
   const arrows = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
   addEventListener("keydown", (event) => {
@@ -46,6 +55,11 @@ export function bindKeys(act) {
       return act.open();
     }
     if (/^[1-9]$/.test(key)) return act.symbol(Number(key) - 1);
+    if (key === " " && !target.matches("button, input, summary")) {
+      event.preventDefault();
+      return act.transport.play();
+    }
+    if (key === "Home" && target.matches("input, .table, #vigil, #field")) return undefined;
     const does = plainKeys[key.length === 1 ? key.toLowerCase() : key];
     if (does) {
       event.preventDefault();

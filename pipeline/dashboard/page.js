@@ -4,6 +4,7 @@ import { nearestPane, orderedPanes } from "./documents.js";
 import { Field } from "./field.js";
 import { bindKeys, SHEET } from "./keys.js";
 import { drawGauge, drawGravity, drawQuadrant, el, said, Vigil } from "./panels.js";
+import { Tape } from "./replay.js";
 import { Series } from "./series.js";
 import { Stream } from "./stream.js";
 import { fillTable } from "./table.js";
@@ -64,7 +65,7 @@ const series = new Series(byId("series"));
 
 export const stream = new Stream({
   document: onDocument, spot: onSpot, vigil: onVigil, vexy: onVexy, heartbeat: onHeartbeat,
-  epoch: () => {},
+  epoch: () => {}, record: (name, text) => tape.add(name, text),
   link: (link) => { state.link = link; state.everOpen ||= link === "open"; drawState(); },
   refused: () => { location.href = "/login"; },
 });
@@ -106,6 +107,7 @@ function onSpot(spot) {
   const before = spots.get(spot.symbol);
   if (before && before.ts > spot.ts) return;
   spots.set(spot.symbol, { ...spot, before: before && before.price !== spot.price ? before.price : before?.before });
+  if (stream.unseen) return;
   wantPanels();
   if (spot.symbol !== state.symbol || !field.view) return;
   const crossed = chosen.side === "otm" && field.pane().strikes.some((strike) => (strike >= (field.view.spot ?? 0)) !== (strike >= spot.price));
@@ -117,12 +119,12 @@ function onSpot(spot) {
 
 function onVexy(symbol, document) {
   intel.set(symbol, document);
-  wantPanels();
+  if (!stream.unseen) wantPanels();
 }
 
 function onVigil(event) {
-  if (!vigil.add(event) || event.symbol !== state.symbol) return;
-  vigil.draw(state.symbol, Infinity, Math.abs((stream.beat?.now ?? 0) - stream.now()) < 5000 && state.warm ? event : null);
+  if (!vigil.add(event) || event.symbol !== state.symbol || stream.unseen) return;
+  vigil.draw(state.symbol, stream.replay ? tape.position : Infinity, state.warm ? event : null);
 }
 
 function onHeartbeat() {
@@ -131,6 +133,8 @@ function onHeartbeat() {
 }
 
 // --- what is shown ---
+
+let paneTabs = "";
 
 function addSymbol(symbol) {
   state.symbols.push(symbol);
@@ -175,6 +179,7 @@ function showField() {
   byId("empty").hidden = Boolean(found);
   if (!found) {
     field.view = null;
+    paneTabs = "";
     byId("panes").replaceChildren();
     byId("empty-said").textContent = state.symbol ? `No heatmap of ${state.symbol} is published yet: the first chain is on its way.` : "Waiting for the first document …";
     return;
@@ -196,7 +201,6 @@ function renewView() {
   else field.renew(view);
 }
 
-let paneTabs = "";
 function drawPaneTabs(found) {
   const order = orderedPanes(found);
   const mine = state.panes.get(state.symbol);
@@ -523,7 +527,6 @@ function drawState() {
   }
   if (byId("state-why").textContent !== why) byId("state-why").textContent = why;
   body.classList.toggle("not-current", !current && Boolean(entry));
-  body.classList.toggle("replay", Boolean(stream.replay));
   byId("replay-badge").hidden = !stream.replay;
   const old = byId("old");
   old.hidden = current || !entry;
@@ -546,6 +549,148 @@ function drawAges() {
   byId("latency").textContent = latency ? `${latency.p50.toFixed(0)} / ${latency.p95.toFixed(0)} ms` : NONE;
 }
 
+// --- a recorded session ---
+
+const SPEEDS = [1, 2, 5, 10, 30, 60, 300];
+const HOUR_MS = 3_600_000;
+
+const tape = new Tape({
+  apply: (name, sent, unseen) => { stream.take(name, sent, unseen); if (unseen) noteUnseen(name); },
+  capture: () => JSON.stringify({ held: [...stream.held], spots: [...spots], intel: [...intel] }),
+  restore: (frame) => {
+    const found = frame ? JSON.parse(frame) : { held: [], spots: [], intel: [] };
+    for (const [into, from] of [[stream.held, found.held], [spots, found.spots], [intel, found.intel]]) {
+      into.clear();
+      for (const [key, value] of from) into.set(key, value);
+    }
+    trails.clear();
+  },
+  jumped: () => {
+    for (const key of stream.held.keys()) if (!state.symbols.includes(key.split("|")[1])) addSymbol(key.split("|")[1]);
+    showField();
+    series.cut(tape.position);
+    vigil.draw(state.symbol, tape.position);
+    drawPanels();
+  },
+  complete: () => ["done", "failed", "stopped"].includes(stream.beat?.replay?.state ?? ""),
+  moved: drawTime,
+});
+
+let unseenRowAt = 0;
+function noteUnseen(name) {
+  if (!name.startsWith("gex") && name !== "market_mode") return;
+  const row = state.symbol && rowNow();
+  if (row && row[0] - unseenRowAt >= SERIES_MS) {
+    unseenRowAt = row[0];
+    series.add(row);
+  }
+}
+
+function drawTime() {
+  const { body } = document;
+  const on = Boolean(stream.replay);
+  for (const id of ["back", "play", "forward", "slider", "to-live", "speed"]) byId(id).disabled = !on;
+  byId("play").textContent = tape.playing ? "❚❚" : "▶";
+  byId("play").setAttribute("aria-label", tape.playing ? "Pause" : "Play");
+  body.classList.toggle("replay", on);
+  const slider = byId("slider");
+  if (on && tape.end) {
+    slider.min = tape.start;
+    slider.max = tape.end;
+    if (!sliding) slider.value = tape.position;
+    slider.setAttribute("aria-valuetext", `${momentOf(tape.position)} New York`);
+    byId("slider-time").textContent = `${momentOf(tape.position)} of ${timeOf(tape.end)}`;
+  } else byId("slider-time").textContent = on ? "loading …" : "live";
+}
+
+function openSource(name) {
+  const replay = name || null;
+  if (replay === stream.replay && stream.source) return;
+  tape.clear();
+  for (const map of [spots, intel, trails]) map.clear();
+  vigil.forget();
+  series.begin([]);
+  field.view = null;
+  unseenRowAt = 0;
+  stream.open(replay);
+  closeTicket();
+  showField();
+  vigil.draw(state.symbol);
+  if (!replay) readHistory(state.symbol);
+  byId("source").value = name;
+  drawTime();
+  drawState();
+}
+
+async function readReplays() {
+  try {
+    const answer = await fetch("/api/replays", { cache: "no-store" });
+    byId("time").hidden = !answer.ok;
+    if (!answer.ok) return;
+    const found = await answer.json();
+    state.recorded = found.recorded ?? {};
+    const names = found.replays.map((one) => one.name);
+    const mark = JSON.stringify(found.replays.map((one) => [one.name, one.state]));
+    if (mark !== state.replays) {
+      state.replays = mark;
+      byId("source").replaceChildren(el("option", { value: "" }, "Live"), ...found.replays.map((one) => el("option", { value: one.name }, `${one.name} (${one.symbol}, ${one.state})`)));
+    }
+    byId("source").value = stream.replay && names.includes(stream.replay) ? stream.replay : "";
+    const recorded = Boolean(state.recorded[state.symbol]) || Boolean(stream.replay);
+    for (const id of ["to-open", "back-hour"]) byId(id).disabled = !recorded;
+  } catch { /* the gateway is away */ }
+}
+
+/** A replay of what is recorded of this symbol, of the last so many ms; then it is what the page shows. */
+async function record(reach) {
+  const recorded = state.recorded?.[state.symbol];
+  if (!recorded) return;
+  const from = Math.max(recorded.from_ms, recorded.to_ms - reach);
+  byId("slider-time").textContent = "asking for the recording …";
+  try {
+    const answer = await fetch("/api/replays", {
+      method: "POST", headers: { "Content-Type": "application/json" },
+      body: JSON.stringify({ symbol: state.symbol, from_ms: from, to_ms: recorded.to_ms }),
+    });
+    const found = await answer.json();
+    if (!answer.ok) {
+      byId("slider-time").textContent = found.error ?? `refused (${answer.status})`;
+      return;
+    }
+    await readReplays();
+    openSource(found.name);
+  } catch {
+    byId("slider-time").textContent = "the gateway does not answer";
+  }
+}
+
+export const transport = {
+  toOpen: () => (stream.replay ? tape.seek(tape.start) : record(24 * HOUR_MS)),
+  backHour: () => (stream.replay ? tape.seek(tape.position - HOUR_MS) : record(HOUR_MS)),
+  step: (direction) => { if (stream.replay) tape.step(direction, "heatmap", state.symbol); },
+  play: () => { if (stream.replay) tape.play(); },
+  live: () => openSource(""),
+  speed: (step) => {
+    const at = Math.max(0, Math.min(SPEEDS.length - 1, SPEEDS.indexOf(tape.speed) + step));
+    tape.speed = SPEEDS[at];
+    byId("speed").value = String(tape.speed);
+  },
+};
+
+let sliding = false;
+byId("slider").addEventListener("input", () => {
+  sliding = true;
+  tape.seek(Number(byId("slider").value));
+});
+byId("slider").addEventListener("change", () => { sliding = false; });
+byId("speed").append(...SPEEDS.map((speed) => el("option", { value: String(speed) }, `${speed} ×`)));
+byId("speed").addEventListener("change", () => { tape.speed = Number(byId("speed").value); });
+byId("source").addEventListener("change", () => openSource(byId("source").value));
+byId("source").addEventListener("focus", readReplays);
+for (const [id, act] of [["to-open", "toOpen"], ["back-hour", "backHour"], ["play", "play"], ["to-live", "live"]]) byId(id).addEventListener("click", () => transport[act]());
+byId("back").addEventListener("click", () => transport.step(-1));
+byId("forward").addEventListener("click", () => transport.step(1));
+
 // --- the session ---
 
 function rowNow() {
@@ -561,9 +706,10 @@ function rowNow() {
 
 async function readHistory(symbol) {
   series.begin([]);
-  const replay = stream.replay;
+  const { replay } = stream;
+  if (replay) return; // a tape brings its own
   try {
-    const answer = await fetch(`/api/history/${encodeURIComponent(symbol)}${replay ? `?replay=${encodeURIComponent(replay)}` : ""}`, { cache: "no-store" });
+    const answer = await fetch(`/api/history/${encodeURIComponent(symbol)}`, { cache: "no-store" });
     if (!answer.ok || symbol !== state.symbol || replay !== stream.replay) return;
     const found = await answer.json();
     const rows = [
@@ -587,15 +733,19 @@ setInterval(() => {
 }, SERIES_MS);
 
 bindKeys({
+  transport,
   symbol: (n) => chooseSymbol(state.symbols[n]), pane: stepPane, cycle, centre, rows: resizeRows, theme: toggleTheme, table: toggleTable,
   sheet: toggleSheet, move: moveCursor, open: openTicket, close: closeTicket, copy: copyOrder, inField: () => document.activeElement === byId("field"),
 });
 
 stream.open();
+drawTime();
+readReplays();
+setInterval(readReplays, 10_000);
 setTimeout(() => { state.warm = true; }, 5000);
 
 /** For the console and for tests: what the page holds, never what it would like to. */
 window.marketswarm = {
-  stream, field, state, chosen, said,
+  stream, field, state, chosen, said, tape,
   document: (model, symbol) => stream.document(model, symbol)?.document ?? null,
 };

@@ -1,7 +1,7 @@
 // Three plots over the session on one time axis: spot with its levels, net GEX, Market Mode. uPlot draws them.
 
 import { inks } from "./palette.js";
-import { dollarsShort, price } from "./words.js";
+import { dollarsShort, price, timeOf } from "./words.js";
 
 const STEP_MS = 1000;
 const KEPT = 4 * 3600;
@@ -33,6 +33,12 @@ export class Series {
     if (this.rows.length > KEPT) this.rows.splice(0, 600);
   }
 
+  /** Forget what is later than this. */
+  cut(ts) {
+    this.rows = this.rows.filter((row) => row[0] <= ts);
+    this.draw();
+  }
+
   theme() {
     for (const plot of this.plots) plot.destroy();
     this.plots = [];
@@ -42,6 +48,7 @@ export class Series {
 
   draw() {
     if (!this.box.clientWidth || !window.uPlot) return;
+    if (this.rows.length < 2 && !this.plots.length) return; // one instant has no axis
     if (!this.plots.length) this.#make();
     const column = (n) => this.rows.map((row) => row[n] ?? null);
     const time = this.rows.map((row) => row[0] / 1000);
@@ -58,7 +65,7 @@ export class Series {
     const axis = (values, space = 30 * size) => ({ stroke: ink.dim, font, size: 48 * size, gap: 3, space, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false }, values });
     const clock = new Intl.DateTimeFormat("en-GB", { timeZone: NEW_YORK, hour: "2-digit", minute: "2-digit" });
     const bottom = {
-      values: (_, at) => at.map((seconds) => clock.format(seconds * 1000)), stroke: ink.dim, font, size: 20 * size, gap: 2, space: 60 * size, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false } };
+      values: (_, at, axis, space, step) => at.map((seconds) => (step < 60 ? timeOf(seconds * 1000) : clock.format(seconds * 1000))), stroke: ink.dim, font, size: 20 * size, gap: 2, space: 60 * size, grid: { stroke: ink.grid, width: 1 }, ticks: { show: false } };
     const common = {
       width: this.box.clientWidth, height: 60, padding: [4, 6, 0, 0], legend: { show: false },
       tzDate: (seconds) => window.uPlot.tzDate(new Date(seconds * 1000), NEW_YORK),

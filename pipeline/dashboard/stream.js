@@ -11,7 +11,7 @@ const SAMPLE_AGE_MS = 60_000;
 
 export class Stream {
   /**
-   * `listen`: document(model, symbol, held, changed|null), spot(spot), vigil(event), vexy(symbol, document),
+   * `listen`: record(name, text) of a replay, whose events are taken when their time has come; else document(model, symbol, held, changed|null), spot(spot), vigil(event), vexy(symbol, document),
    * epoch(event), heartbeat(beat), link("connecting" | "open" | "lost"), refused().
    */
   constructor(listen) {
@@ -27,6 +27,13 @@ export class Stream {
     this.offset = 0;
     this.samples = [];
     this.waiting = [];
+    this.unseen = false;
+    this.takes = {
+      spot: (sent) => listen.spot(sent), vigil: (sent) => listen.vigil(sent), epoch: (sent) => listen.epoch(sent),
+      vexy: (sent) => listen.vexy(sent.symbol, sent.document),
+    };
+    for (const model of DOCUMENTS) this.takes[model] = (sent) => this.#full(sent);
+    for (const model of DIFFS) this.takes[`${model}_diff`] = (sent) => this.#diff(sent);
     this.counts = { events: 0, diffs: 0, gaps: 0, opened: 0 };
     setInterval(() => this.#watch(), 1000);
   }
@@ -61,12 +68,12 @@ export class Stream {
     this.source = source;
     this.counts.opened++;
     this.heardAt = performance.now();
-    const on = (name, take) => source.addEventListener(name, (event) => {
+    const heard = (name, take) => source.addEventListener(name, (event) => {
       if (this.source !== source) return;
       this.heardAt = performance.now();
       this.counts.events++;
       if (event.lastEventId) this.lastId = event.lastEventId;
-      take(JSON.parse(event.data));
+      take(event.data);
     });
     source.onopen = () => {
       if (this.source !== source) return;
@@ -79,21 +86,28 @@ export class Stream {
       this.listen.link("lost");
       if (source.readyState === EventSource.CLOSED) this.#later();
     };
-    for (const model of DOCUMENTS) on(model, (sent) => this.#full(sent));
-    for (const model of DIFFS) on(`${model}_diff`, (sent) => this.#diff(sent));
-    on("spot", (sent) => this.listen.spot(sent));
-    on("vigil", (sent) => this.listen.vigil(sent));
-    on("vexy", (sent) => this.listen.vexy(sent.symbol, sent.document));
-    on("epoch", (sent) => this.listen.epoch(sent));
-    on("reset", (sent) => {
-      for (const symbol of sent.symbols) for (const model of sent.models) this.held.delete(`${model}|${symbol}`);
-    });
-    on("heartbeat", (sent) => {
+    for (const name of Object.keys(this.takes)) {
+      heard(name, (text) => (this.replay ? this.listen.record(name, text) : this.take(name, JSON.parse(text))));
+    }
+    heard("reset", (text) => { if (!this.replay) this.#reset(JSON.parse(text)); });
+    heard("heartbeat", (text) => {
+      const sent = JSON.parse(text);
       this.beat = sent;
       this.beatAt = performance.now();
       this.offset = sent.now - Date.now();
       this.listen.heartbeat(sent);
     });
+  }
+
+  /** One event, parsed. `unseen`: it changes what is held, and nobody is told. */
+  take(name, sent, unseen = false) {
+    this.unseen = unseen;
+    this.takes[name](sent);
+    this.unseen = false;
+  }
+
+  #reset({ symbols, models }) {
+    for (const symbol of symbols) for (const model of models) this.held.delete(`${model}|${symbol}`);
   }
 
   #later() {
@@ -124,7 +138,7 @@ export class Stream {
     const entry = { document: sent.document, ts: sent.ts, published: sent.published };
     this.held.set(key, entry);
     this.#time(sent);
-    this.listen.document(sent.model, sent.symbol, entry, null);
+    if (!this.unseen) this.listen.document(sent.model, sent.symbol, entry, null);
   }
 
   #diff(sent) {
@@ -137,10 +151,11 @@ export class Stream {
       held.ts = sent.ts;
       held.published = sent.published;
       this.#time(sent);
-      this.listen.document(sent.model, sent.symbol, held, changed);
+      if (!this.unseen) this.listen.document(sent.model, sent.symbol, held, changed);
     } catch (error) {
       if (!(error instanceof Gap)) throw error;
       this.counts.gaps++;
+      if (this.replay) return; // a tape is whole or it is not: the next full document mends it
       this.forget();
       this.#connect();
     }

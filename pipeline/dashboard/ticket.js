@@ -60,16 +60,30 @@ async function copy(text, input, told) {
   }
 }
 
-/** The ticket again after a tick; whatever has the focus keeps it. */
+/** The ticket of a tile. After a tick only its numbers are made anew: buttons stay where the hand is, and keep the focus. */
 export function fillTicket(box, tile, asOf, close) {
-  const focused = box.contains(document.activeElement) ? document.activeElement.dataset.name : null;
+  const mark = JSON.stringify([tile.symbol, tile.pane, tile.strategy, tile.side, tile.strike, tile.width]);
+  if (box.dataset.tile !== mark) lay(box, tile, close);
+  box.dataset.tile = mark;
   const order = tile.order ?? "";
-  const said = el("span", { class: "note", role: "status" });
-  const input = el("input", { readonly: "", "aria-label": "Order text", value: order, "data-name": "order" });
+  const input = box.querySelector(".order input");
+  if (input.value !== order) input.value = order;
+  box.querySelector('[data-name="copy"]').disabled = !order;
+  box.querySelector(".numbers").replaceChildren(
+    el("div", { class: "three" }, ...[["Sell now", tile.sell], ["Mid", tile.mid], ["Buy now", tile.buy]].map(([name, value]) => el("div", {}, el("span", {}, name), el("b", {}, money(value))))),
+    listOf(limits(tile)),
+    ...(tile.flag ? [el("p", { class: "flag" }, FLAGS[tile.flag])] : []),
+    ...(tile.mid == null ? [el("p", { class: "flag" }, "A leg has no usable quote: this tile has no price.")] : []),
+  );
+  box.querySelector(".as-of").textContent = `Bought at what it costs now, a contract of ${MULTIPLIER}; commissions are not counted. As of ${asOf}.`;
+}
+
+function lay(box, tile, close) {
+  const said = el("span", { class: "said", role: "status" });
+  const input = el("input", { readonly: "", "aria-label": "Order text" });
   const button = el("button", { type: "button", "data-name": "copy", title: "Copy the order (O)" }, "Copy order");
-  button.disabled = !order;
-  button.addEventListener("click", () => copy(order, input, (words) => { said.textContent = words; }));
-  const shut = el("button", { type: "button", "aria-label": "Close", title: "Close (Esc)", "data-name": "close" }, "✕");
+  button.addEventListener("click", () => copy(input.value, input, (words) => { said.textContent = words; }));
+  const shut = el("button", { type: "button", "aria-label": "Close", title: "Close (Esc)" }, "✕");
   shut.addEventListener("click", close);
   box.replaceChildren(
     el("header", {}, el("div", {}, el("h3", { id: "ticket-name" }, nameOf(tile)), el("p", {}, expiryOf(tile))), shut),
@@ -77,12 +91,8 @@ export function fillTicket(box, tile, asOf, close) {
       "li", { class: leg.quantity > 0 ? "buy" : "sell" },
       `${leg.quantity > 0 ? "+" : "−"}${Math.abs(leg.quantity)} ${tile.root} ${tile.expiration} ${leg.strike} ${leg.side}`,
     ))),
-    el("div", { class: "three" }, ...[["Sell now", tile.sell], ["Mid", tile.mid], ["Buy now", tile.buy]].map(([name, value]) => el("div", {}, el("span", {}, name), el("b", {}, money(value))))),
-    listOf(limits(tile)),
-    ...(tile.flag ? [el("p", { class: "flag" }, FLAGS[tile.flag])] : []),
-    ...(tile.mid == null ? [el("p", { class: "flag" }, "A leg has no usable quote: this tile has no price.")] : []),
+    el("div", { class: "numbers" }),
     el("div", { class: "order" }, input, button),
-    el("p", {}, `Bought at what it costs now, a contract of ${MULTIPLIER}; commissions are not counted. As of ${asOf}. `, said),
+    el("p", {}, el("span", { class: "as-of" }), " ", said),
   );
-  if (focused) box.querySelector(`[data-name="${focused}"]`)?.focus();
 }

@@ -1,0 +1,95 @@
+"""Whether the page says what its numbers are worth, in words and in shape; and a picture of each state."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.simulator.fault import FaultBoard
+from pipeline.simulator.row import chain_rows
+from pipeline.simulator.server import build_market
+from pipeline.simulator.settings import SimulatorSettings
+from tests.browser.opened import Opened, opened
+from tests.gateway.conftest import Served
+
+pytestmark = pytest.mark.timeout(180)
+MINUTE_MS = 60_000
+PANES = 4
+
+
+class Session:
+    """The simulated market's chain of SPX, its first panes, brought by hand through the real stages."""
+
+    def __init__(self, served: Served) -> None:
+        self.world = served.world
+        market, start = build_market(SimulatorSettings(seed=3, rate=0.0, symbols=("SPX",)))
+        rows = chain_rows(market, list(range(len(market.ticker))), FaultBoard((), 1))
+        days = sorted({row["details"]["expiration_date"] for row in rows})[:PANES]
+        self.rows = [row for row in rows if row["details"]["expiration_date"] in days]
+        self.ts = int(start.timestamp() * 1000)
+        self.spot = float(market.spot[0])
+
+    def chain(self, **more: Any) -> None:
+        self.world.chain(self.rows, ts=self.ts, spot=self.spot, **more)
+        self.world.settle()
+
+
+def becomes(page: Opened, state: str, word: str, current: bool) -> None:
+    page.until(f"document.body.dataset.state === '{state}'", word)
+    assert page.state() == word
+    assert page.page.locator("#state-shape").get_attribute("d"), "a shape, and not a colour alone"
+    page.until(f"document.body.classList.contains('not-current') === {str(not current).lower()}", "what it is worth")
+    assert page.page.locator("#old").is_visible() is not current
+
+
+def test_old_numbers_are_never_shown_as_current(browser: Any, served: Served, pictures: Path) -> None:
+    session = Session(served)
+    with opened(browser, served.url) as page:
+        page.until("document.querySelector('#empty').checkVisibility()", "that nothing is there yet")
+        page.page.screenshot(path=pictures / "empty.png")
+        session.chain(market="open")
+        becomes(page, "live", "LIVE", current=True)
+        page.page.screenshot(path=pictures / "live.png")
+
+        served.world.spot(session.spot + 3.0, session.ts + 6 * MINUTE_MS)
+        served.world.settle()
+        becomes(page, "stale", "STALE", current=False)
+        assert "Not current" in page.page.inner_text("#old")
+        page.page.screenshot(path=pictures / "stale.png")
+
+        session.ts += 7 * MINUTE_MS
+        session.chain(market="closed")
+        becomes(page, "closed", "MARKET CLOSED", current=False)
+        page.page.screenshot(path=pictures / "closed.png")
+
+        served.running.life.stop.set()
+        becomes(page, "reconnecting", "RECONNECTING", current=False)
+        page.page.screenshot(path=pictures / "reconnecting.png")
+        assert page.faults == []
+
+
+def test_it_is_readable_on_every_screen_and_to_every_eye(browser: Any, served: Served, pictures: Path) -> None:
+    session = Session(served)
+    for row in session.rows:
+        row["last_quote"]["timeframe"] = "DELAYED"
+    session.chain(market="open")
+    screens = {
+        "delayed": {}, "light": {"color_scheme": "light"}, "4k": {"width": 3840, "height": 2160},
+        "phone": {"width": 390, "height": 844, "is_mobile": True, "has_touch": True, "device_scale_factor": 2},
+        "still": {"reduced_motion": "reduce"},
+    }
+    for name, screen in screens.items():
+        with opened(browser, served.url, **screen) as page:
+            becomes(page, "delayed", "DELAYED", current=True)
+            if name == "light":
+                page.page.click("#theme")
+            assert page.drawn()["different"] == []
+            wide, shown = page.says("[document.documentElement.scrollWidth, innerWidth]")
+            assert wide <= shown, f"{name}: nothing is cut off at the right"
+            page.page.screenshot(path=pictures / f"{name}.png", full_page=name == "phone")
+            if name != "delayed":
+                continue
+            devtools = page.page.context.new_cdp_session(page.page)
+            for eye in ("deuteranopia", "protanopia", "tritanopia", "achromatopsia"):
+                devtools.send("Emulation.setEmulatedVisionDeficiency", {"type": eye})
+                page.page.screenshot(path=pictures / f"{eye}.png")
