@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import partial
 from typing import Any
 
@@ -131,6 +131,25 @@ def test_each_value_is_an_entry(database: Database, make_desk: MakeDesk, sim: Si
         assert desk.values("SPY") == []  # a stock's spot comes with its chain
         assert stage.life.fault() == ""
         wait_until(lambda: desk.counted("events") == 3, "the count")
+
+
+def test_only_one_of_four_connects_and_as_each_leaves_another_takes_over(
+    database: Database, make_desk: MakeDesk, sim: Simulator
+) -> None:
+    with make_desk(database) as desk, ExitStack() as stack:
+        crew = [stack.enter_context(desk.stage()) for _ in range(4)]
+        desk.first()
+        known, placed = len(desk.values()), [6801.25, 6802.5, 6803.75, 6805.0]
+        for number, value in enumerate(placed, 1):
+            desk.subscribed()
+            sim.place_spot("SPX", value)
+            wait_until(lambda: desk.has(value), "the value")  # noqa: B023
+            assert [price for _, price in desk.values()[known:]] == placed[:number], "each once"
+            held = {"symbol": "SPX", "ts": desk.values()[-1][0], "price": value}
+            database.set(desk.keys.spot("SPX"), orjson.dumps(held))  # as hydrate does: the next in line looks there
+            leader = [line["consumer"] for line in desk.said.lines if line["event"] == "holds the connection"][-1]
+            next(one for one in crew if one.life.consumer == leader).stop()
+            crew = [one for one in crew if one.life.consumer != leader]
 
 
 def test_no_value_is_written_twice(database: Database, make_desk: MakeDesk) -> None:
