@@ -18,6 +18,7 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--rate", type=float, default=2000.0, show_default=True, help="Option events a second.")
 @click.option("--symbols", metavar="SYM,SYM", help="Underlyings [default: SPX,NDX; with --chain that file's].")
 @click.option("--chain", type=_FILE, help="A Cboe chain file (CSV, may be gzipped) to start from.")
+@click.option("--session", type=_FILE, help="A file of `marketswarm record`: its market again, at the time it came.")
 @click.option("--chain-spot", type=float, metavar="USD", help="Spot of a chain file that does not say.")
 @click.option("--spot-path", type=_FILE, help="CSV of one-minute bars that spot follows.")
 @click.option("--clock", metavar="ISO", help="Session time to start at; without an offset it is New York time.")
@@ -25,12 +26,13 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--fault", "faults", multiple=True, metavar="NAME[:PARAM][xCOUNT]",
               help="Misbehave; repeatable. An unknown name lists the known ones.")
 def simulate(
-    host: str, port: int, seed: int, rate: float, symbols: str | None, chain: Path | None, chain_spot: float | None,
-    spot_path: Path | None, clock: str | None, clock_speed: float, faults: tuple[str, ...],
+    host: str, port: int, seed: int, rate: float, symbols: str | None, chain: Path | None, session: Path | None,
+    chain_spot: float | None, spot_path: Path | None, clock: str | None, clock_speed: float, faults: tuple[str, ...],
 ) -> None:
     """Serve a simulated provider (REST and sockets on one port) until SIGTERM."""
     from pipeline import tether
     from pipeline.cboe import CboeFileError
+    from pipeline.replay.window import WindowError
     from pipeline.simulator import SimulatorError, SimulatorSettings, parse_fault, run
 
     tether.hold(grace_s=5.0)
@@ -38,11 +40,12 @@ def simulate(
         run(
             SimulatorSettings(
                 host=host, port=port, seed=seed, rate=rate, symbols=_symbols(symbols), chain=chain,
+                session=session,
                 chain_spot=chain_spot, spot_path=spot_path, clock=_moment(clock), clock_speed=clock_speed,
                 faults=tuple(parse_fault(fault) for fault in faults),
             )
         )
-    except (ValueError, CboeFileError, SimulatorError, OSError) as error:
+    except (ValueError, CboeFileError, SimulatorError, WindowError, OSError) as error:
         raise Refused(str(error)) from None
 
 

@@ -11,6 +11,7 @@ from pipeline.simulator.connection import Connection, status, text_frame
 from pipeline.simulator.event import Event, Selection
 from pipeline.simulator.fault import FaultBoard
 from pipeline.simulator.market import Market, Step
+from pipeline.simulator.playback import Playback
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.stream import STREAM_FAULTS, frames, troubled
 
@@ -24,12 +25,16 @@ _STEPS_PER_TURN = 20
 class Hub:
     """Lives on the server's event loop; nothing here may be called from another thread."""
 
-    def __init__(self, settings: SimulatorSettings, market: Market, clock: SessionClock, faults: FaultBoard) -> None:
+    def __init__(
+        self, settings: SimulatorSettings, market: Market, clock: SessionClock, faults: FaultBoard,
+        playback: Playback | None = None,
+    ) -> None:
         self.send_buffer_bytes = settings.send_buffer_bytes
         self.connections: list[Connection] = []
         self.accepted = 0
         self.frames_sent = 0
         self._settings, self._market, self._clock, self._faults = settings, market, clock, faults
+        self._playback = playback
 
     # What a connection reports.
 
@@ -174,6 +179,7 @@ class Hub:
         due = loop.time()
         while True:
             behind = self.catch_up(_STEPS_PER_TURN)
+            self.play()
             self._end_connections(loop.time())
             due = max(due + pace_s, loop.time() - 1.0)
             await asyncio.sleep(0 if behind else max(due - loop.time(), 0))
@@ -188,6 +194,24 @@ class Hub:
             self.broadcast(self._market.step())
             taken += 1
         return False
+
+    def play(self) -> None:
+        """Send what a recorded session has by now."""
+        if self._playback is None:
+            return
+        for noun, row in self._playback.due(self._clock.now_ns()):
+            if noun == "spot":
+                symbol, ts, price = row.text("symbol"), int(row.text("ts")), float(row.text("price"))
+                number, _, value = self._market.place_spot(symbol, price)
+                self.push("indices", [wording.value_event(self._market.index_ticker(number), ts, value)])
+                continue
+            payload = row.fields.get(b"payload", b"")
+            try:
+                events = orjson.loads(payload)
+            except orjson.JSONDecodeError:
+                events = None
+            whole = isinstance(events, list) and all(isinstance(event, dict) for event in events)
+            self.push("options", events if whole else payload)  # what was no frame is none again
 
     def broadcast(self, step: Step) -> None:
         """Send a step's events to whoever subscribed to them. Connections with the same topics share their frames."""

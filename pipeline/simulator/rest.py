@@ -17,6 +17,7 @@ from pipeline.contract import provider_symbol
 from pipeline.simulator.clock import SessionClock, market_status
 from pipeline.simulator.fault import FaultBoard
 from pipeline.simulator.market import Market
+from pipeline.simulator.playback import Playback
 from pipeline.simulator.query import QueryError, page, read_query, write_cursor
 from pipeline.simulator.row import chain_rows, last_trade, reference_row, underlying_row, unified_row
 from pipeline.simulator.spoil import spoil_rows
@@ -52,10 +53,12 @@ class Api:
     """All endpoints. ``requests`` counts by path, ``pages`` numbers the chain pages served."""
 
     def __init__(
-        self, market: Market, clock: SessionClock, faults: FaultBoard, keys: frozenset[str] | None, seed: int
+        self, market: Market, clock: SessionClock, faults: FaultBoard, keys: frozenset[str] | None, seed: int,
+        playback: Playback | None = None,
     ) -> None:
         self.requests: Counter[str] = Counter()
         self._market, self._clock, self._faults, self._keys, self._seed = market, clock, faults, keys, seed
+        self._playback = playback
 
     def app(self) -> Starlette:
         endpoints: dict[str, Callable[[Request], Body]] = {
@@ -160,7 +163,11 @@ class Api:
             origin = _FOREIGN_ORIGIN if self._faults.strike("foreign-next") else str(request.base_url).rstrip("/")
             body["next_url"] = f"{origin}{request.url.path}?cursor={write_cursor(following)}"
         self._faults.strike("delayed")
-        body["results"] = spoil_rows(chain_rows(self._market, rows, self._faults), self._faults, request.state.number)
+        if self._playback is not None:
+            found = self._playback.rows(self._clock.now_ns(), [self._market.ticker[row] for row in rows])
+        else:
+            found = chain_rows(self._market, rows, self._faults)
+        body["results"] = spoil_rows(found, self._faults, request.state.number)
         return body
 
     def _contract(self, request: Request) -> Body:

@@ -20,6 +20,7 @@ from pipeline.simulator.event import Event, value_event
 from pipeline.simulator.fault import Fault, FaultBoard, parse_fault
 from pipeline.simulator.hub import Hub
 from pipeline.simulator.market import STEP_NS, Market
+from pipeline.simulator.playback import Playback
 from pipeline.simulator.rest import Api
 from pipeline.simulator.settings import SimulatorSettings
 from pipeline.simulator.spot import RecordedPath
@@ -56,17 +57,24 @@ def build_market(settings: SimulatorSettings) -> tuple[Market, datetime]:
     return Market(chains, start_ns, step_ns, settings.rate, settings.seed, path), start
 
 
+def _played(playback: Playback, settings: SimulatorSettings) -> tuple[Market, datetime]:
+    """A still market that lists what the session ever lists: its rows and events are the session's."""
+    step_ns = round(STEP_NS * (settings.clock_speed or 1.0))
+    return Market([playback.chain()], to_ns(playback.start), step_ns, 0.0, settings.seed, None), playback.start
+
+
 class Simulator:
     """A running session. Use as a context manager; every method may be called from any thread while it runs."""
 
     def __init__(self, settings: SimulatorSettings) -> None:
         self.settings = settings
         self.faults = FaultBoard(settings.faults, settings.seed)
-        self.market, self.start = build_market(settings)
+        self.playback = None if settings.session is None else Playback(settings.session)
+        self.market, self.start = _played(self.playback, settings) if self.playback else build_market(settings)
         self.port = 0
         self._clock = SessionClock(self.start, settings.clock_speed)
-        self._hub = Hub(settings, self.market, self._clock, self.faults)
-        self._api = Api(self.market, self._clock, self.faults, settings.keys, settings.seed)
+        self._hub = Hub(settings, self.market, self._clock, self.faults, self.playback)
+        self._api = Api(self.market, self._clock, self.faults, settings.keys, settings.seed, self.playback)
         self._loop: asyncio.AbstractEventLoop
         self._server: uvicorn.Server
         self._thread: threading.Thread | None = None

@@ -16,7 +16,8 @@ class SimulatorSettings:
     one-minute bars (date, time_et, open, high, low, close). ``clock`` (aware) is where session time starts; without it,
     the chain file's own quote time or a recent trading morning. ``clock_speed`` is session seconds per wall second;
     0 stops the clock, and then the market moves only by ``Simulator.advance``. ``rate`` is option events per wall
-    second over all contracts; 0 is a still market. ``keys`` None accepts any key that is not empty.
+    second over all contracts; 0 is a still market. ``session`` is a recorded session: its chains, frames and spot are
+    the market, at the time they came, and the rest is not asked for. ``keys`` None accepts any key that is not empty.
     """
 
     host: str = "127.0.0.1"
@@ -25,6 +26,7 @@ class SimulatorSettings:
     rate: float = 1_000.0
     symbols: tuple[str, ...] = ()
     chain: Path | None = None
+    session: Path | None = None
     chain_spot: float | None = None
     spot_path: Path | None = None
     clock: datetime | None = None
@@ -41,6 +43,8 @@ class SimulatorSettings:
     def __post_init__(self) -> None:
         if self.clock is not None and self.clock.tzinfo is None:
             raise ValueError(f"clock {self.clock.isoformat()} has no time zone")
+        if self.session is not None and (self.chain or self.spot_path or self.clock or self.symbols):
+            raise ValueError("a recorded session says its chains, spot, time and symbol itself")
         if not 0 <= self.rate <= 200_000:
             raise ValueError(f"rate {self.rate} is not between 0 and 200000 events a second")
         if not 0 <= self.clock_speed <= 10_000:
