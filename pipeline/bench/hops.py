@@ -108,6 +108,11 @@ def engine_per_s(bench: Bench, database: Database, entries: int) -> float:
     """Ours, from the start of the engine to the last commit. Raises BenchError unless each job was done once."""
     bench.fresh()
     fill(database, entries)
+    return entries / engine_s(bench, database, entries)
+
+
+def engine_s(bench: Bench, database: Database, entries: int) -> float:
+    """The seconds of that, with the entries there."""
     settings = bench.settings()
     stage = HopStage(settings, database, entries)
     engine = Engine(stage, database, settings, "hops-1")
@@ -121,7 +126,7 @@ def engine_per_s(bench: Bench, database: Database, entries: int) -> float:
         engine.stop.set()
         thread.join()
     check("the engine", database, entries)
-    return entries / (stage.done_at - began)
+    return stage.done_at - began
 
 
 def bare_per_s(bench: Bench, database: Database, entries: int) -> float:

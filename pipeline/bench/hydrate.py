@@ -36,10 +36,10 @@ def run(bench: Bench) -> Result:
     events, updates, sets = [], [], []
     for repeat in range(bench.repeats):
         bench.say(f"hydrate: round {repeat + 1} of {bench.repeats}")
-        _forget_what_was_applied(database, keys)
-        _fill(database, keys, frames)
+        forget_what_was_applied(database, keys)
+        fill(database, keys, frames)
         before = _counted(database, keys)
-        took_s = _drain(database, settings, keys, len(frames))
+        took_s = drain(database, settings, keys, len(frames))
         counted = _counted(database, keys)
         if counted["events"] - before["events"] != len(frames) * PER_FRAME:
             raise BenchError(f"{counted['events'] - before['events']} of {len(frames) * PER_FRAME} events were applied")
@@ -57,7 +57,7 @@ def run(bench: Bench) -> Result:
     )
 
 
-def _forget_what_was_applied(database: Database, keys: Keys) -> None:
+def forget_what_was_applied(database: Database, keys: Keys) -> None:
     """The same frames are newest again: every round does the same work."""
     epoch = (database.hget(keys.epoch_active(SYMBOL), SYMBOL) or b"").decode()
     with database.pipeline(transaction=False) as pipeline:
@@ -68,7 +68,7 @@ def _forget_what_was_applied(database: Database, keys: Keys) -> None:
         pipeline.execute()
 
 
-def _fill(database: Database, keys: Keys, frames: list[bytes]) -> None:
+def fill(database: Database, keys: Keys, frames: list[bytes]) -> None:
     stream = keys.stream("ws", SYMBOL)
     database.delete(stream)
     database.xgroup_create(stream, HydrateStage.name, "0", mkstream=True)
@@ -80,7 +80,7 @@ def _fill(database: Database, keys: Keys, frames: list[bytes]) -> None:
         pipeline.execute()
 
 
-def _drain(database: Database, settings: Settings, keys: Keys, frames: int) -> float:
+def drain(database: Database, settings: Settings, keys: Keys, frames: int) -> float:
     """Seconds from the first read to the last acknowledgement."""
     stop = threading.Event()
     engine = Engine(HydrateStage(settings, database), database, settings, "bench-hydrate", stop)

@@ -13,7 +13,9 @@ from pipeline.cli.model import model
 from pipeline.cli.record import record
 from pipeline.cli.refused import one_line
 from pipeline.cli.replay import replay
+from pipeline.cli.scale import scale
 from pipeline.cli.simulate import simulate
+from pipeline.cli.top import top
 from pipeline.cli.up import up
 from pipeline.cli.view import epoch, status
 from pipeline.cli.watch import watch
@@ -37,5 +39,8 @@ def main() -> None:
     """
 
 
-for _command in (up, status, epoch, model, watch, doctor, dead, worker, simulate, analyze, bench, replay, record, diff):
+_COMMANDS = (
+    up, status, top, scale, epoch, model, watch, doctor, dead, worker, simulate, analyze, bench, replay, record, diff,
+)
+for _command in _COMMANDS:
     main.add_command(_command)

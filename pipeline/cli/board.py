@@ -31,23 +31,23 @@ def wide_console(width: int) -> Console:
     return console if console.is_terminal else Console(width=width)
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
+def table(*columns: str) -> Table:
+    made = Table(box=None, pad_edge=False, header_style="bold")
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
-    return table
+        made.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
+    return made
 
 
 def symbol_table(status: Status) -> Table:
     """A row a symbol: its epoch and how far each model has come."""
-    table = _table("symbol", "epoch age", "contracts", "panes", "dirty", *SHOWN.values(), "newest")
+    shown = table("symbol", "epoch age", "contracts", "panes", "dirty", *SHOWN.values(), "newest")
     for symbol, models in status.models.items():
         epoch = status.epochs.get(symbol)
-        table.add_row(
+        shown.add_row(
             symbol, *_epoch_cells(epoch), *(_version(models.get(model)) for model in SHOWN),
             age(min((model.age_ms for model in models.values()), default=None)),
         )
-    return table
+    return shown
 
 
 def _epoch_cells(epoch: EpochStatus | None) -> tuple[str, str, str, str]:
@@ -62,10 +62,10 @@ def _version(model: ModelStatus | None) -> str:
 
 
 def stage_table(status: Status) -> Table:
-    table = _table("stage", "lag", "pending", "oldest", "consumers")
+    shown = table("stage", "lag", "pending", "oldest", "consumers")
     for name, stage in status.stages.items():
-        table.add_row(name, f"{stage.lag}", f"{stage.pending}", age(stage.oldest_ms), f"{stage.consumers}")
-    return table
+        shown.add_row(name, f"{stage.lag}", f"{stage.pending}", age(stage.oldest_ms), f"{stage.consumers}")
+    return shown
 
 
 def status_tables(status: Status) -> RenderableType:
@@ -74,14 +74,14 @@ def status_tables(status: Status) -> RenderableType:
 
 
 def epoch_table(status: Status) -> Table:
-    table = _table("SYMBOL", "EPOCH", "AGE", "DIRTY", "DORMANT", "FORCED", "WS", "HEATMAP", "GEX")
+    shown = table("SYMBOL", "EPOCH", "AGE", "DIRTY", "DORMANT", "FORCED", "WS", "HEATMAP", "GEX")
     for symbol, epoch in status.epochs.items():
         models = status.models.get(symbol, {})
-        table.add_row(
+        shown.add_row(
             symbol, epoch.epoch, age(epoch.age_ms), f"{epoch.dirty}", f"{epoch.dormant}", f"{epoch.forced}",
             f"{epoch.ws_updates}", _version(models.get("heatmap")), _version(models.get("gex")),
         )
-    return table
+    return shown
 
 
 def status_lines(status: Status) -> Iterator[str]:

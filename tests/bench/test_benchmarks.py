@@ -13,7 +13,7 @@ from pipeline.bench.peers.peer import PEERS, Peer, check, jobs_per_s
 from pipeline.bench.recompute import HEATMAP, Recompute, stored_tiles
 from pipeline.bench.registry import benchmarks
 
-OURS = ("hops", "models", "old", "hydrate", "memory")
+OURS = ("hops", "models", "old", "hydrate", "memory", "metrics")
 
 
 @pytest.fixture
