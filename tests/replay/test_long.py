@@ -12,6 +12,7 @@ import pytest
 from honcho.printer import Printer
 from walrus import Database
 
+from pipeline.replay import hands
 from pipeline.replay.feed import CORE, Feed
 from pipeline.replay.hands import InProcess, Processes
 from pipeline.replay.namespace import About, drop
@@ -23,7 +24,7 @@ from tests.waiting import wait_until
 from tests.world import World
 
 EVENTS = int(os.environ.get("LONG_EVENTS", "100000"))
-KILL_S = 3.0
+KILL_S = 5.0
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 
 
@@ -34,39 +35,40 @@ def workers(world: World, settings: Settings, number: int) -> Processes:
 
 def live(world: World, consumers: int) -> Window:
     """A session in front of ``consumers`` processes a stage, one of which is killed every few seconds."""
-    drawn, hands = random.Random(1), workers(world, world.settings, consumers)
+    drawn, crew = random.Random(1), workers(world, world.settings, consumers)
     killed, due = 0, time.monotonic() + KILL_S
     try:
         for move in Session(world, 1, EVENTS, batch=100).moves():
             if move != "ticks":
-                settle(world, hands)
-            hands.turn(0.03)
-            if time.monotonic() > due and hands.pids:
+                settle(world, crew)
+            crew.turn(0.03)
+            if time.monotonic() > due and crew.pids:
                 due = time.monotonic() + KILL_S
-                os.kill(drawn.choice(list(hands.pids.values())), signal.SIGKILL)
+                os.kill(drawn.choice(list(crew.pids.values())), signal.SIGKILL)
                 killed += 1
-        settle(world, hands)
+        settle(world, crew)
     finally:
-        hands.close()
+        crew.close()
     assert killed >= 5
     return read_window(world.database, world.keys, "SPX", 0, now_ms(world.database), world.settings, with_versions=True)
 
 
-def settle(world: World, hands: Processes) -> None:
+def settle(world: World, crew: Processes) -> None:
     """Until every stage has done what there is."""
     window = Window("SPX", 0, 0, "start", None, {"widths": [20.0]})
-    feed = Feed(window, world.settings, world.database, hands, About(world.database, "settle"))
+    feed = Feed(window, world.settings, world.database, crew, About(world.database, "settle"))
 
     def done() -> bool:
-        hands.turn(0.1)
+        crew.turn(0.1)
         return sum(feed._waiting(stage) for stage in CORE) == 0
 
     wait_until(done, "the stages to come to rest", timeout=300)
 
 
 def test_a_hundred_thousand_events_under_fire_are_verified_and_replayed(
-    database: Database, make_settings: Callable[..., Settings], redis_url: str
+    database: Database, make_settings: Callable[..., Settings], redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hands, "_DEATHS_MAX", 1_000_000)  # it is we who kill them
     world = World(database, session_settings(make_settings, redis_url))
     began = time.monotonic()
     window = live(world, 4)
@@ -95,14 +97,14 @@ def replayed(
     """``consumers`` processes a stage; 0: all of it in this process."""
     settings, about = window.settings_of(world.settings, name), About(world.database, name)
     about.begin(window, "replay", "", "live")
-    hands = workers(world, settings, consumers) if consumers else InProcess(
+    crew = workers(world, settings, consumers) if consumers else InProcess(
         settings, world.database, dict.fromkeys(CORE, 1)
     )
-    feed = Feed(window, settings, world.database, hands, about, speed)
+    feed = Feed(window, settings, world.database, crew, about, speed)
     try:
         feed.run()
     finally:
-        hands.close()
+        crew.close()
     return World(world.database, settings).final(), feed
 
 
