@@ -9,6 +9,7 @@ from pipeline.cli.bench import bench
 from pipeline.cli.dead import dead
 from pipeline.cli.diff import diff
 from pipeline.cli.doctor import doctor
+from pipeline.cli.export import export
 from pipeline.cli.model import model
 from pipeline.cli.record import record
 from pipeline.cli.refused import one_line
@@ -41,6 +42,7 @@ def main() -> None:
 
 _COMMANDS = (
     up, status, top, scale, epoch, model, watch, doctor, dead, worker, simulate, analyze, bench, replay, record, diff,
+    export,
 )
 for _command in _COMMANDS:
     main.add_command(_command)
