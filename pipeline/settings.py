@@ -116,6 +116,9 @@ class Settings(BaseSettings):
     lag_limit: int = Field(10_000, ge=1)
     """Entries a stage may be behind before /readyz turns red."""
 
+    trace: float = Field(0.0, ge=0, le=1)
+    """Part of the ticks whose way is told as OpenTelemetry spans. 0: none, and nothing of it is loaded."""
+
     # --- the keeper ---
     keeper_interval_s: float = Field(1.0, gt=0, le=60)
     dormant_after_s: float = Field(5.0, gt=0, le=3600)

@@ -36,6 +36,7 @@ from pipeline.keys import Keys
 from pipeline.logs import Outage, get_log
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
+from pipeline.tracing import trace_of
 
 # What the server says while it cannot serve for reasons that pass: the batch is kept and tried again, uncounted. The
 # client library knows some by type and takes the code off their text; the others keep it. LOADING is a ConnectionError.
@@ -115,6 +116,7 @@ class Engine:
         self._order = itertools.count()
         self._cursors = dict.fromkeys(self._streams, "0-0")
         self._next_reclaim = 0.0
+        self._trace = trace_of(settings, stage.name)
         self._count = min(_BATCH_MIN, settings.batch_max)
         self._entry_s = 0.0  # what an entry took lately
         self._reader: threading.Thread | None = None
@@ -405,6 +407,8 @@ class Engine:
                 self.stage.name, entries[0].id, [entry.fields.get(b"origin", b"") for entry in entries]
             )
             self._worst_s = max(way_s, self._worst_s or 0.0)
+            if self._trace is not None:
+                self._trace(entries)
             self._commitless = None
             self._healed("commit")
             self._let_go(entries)
