@@ -403,9 +403,8 @@ class Engine:
             metrics.BATCH_SECONDS.labels(self.stage.name).observe(took_s)
             metrics.BATCH_ENTRIES.labels(self.stage.name).observe(len(entries))
             metrics.COMMITTED.labels(self.stage.name).inc(len(entries))
-            way_s = metrics.observe_way(
-                self.stage.name, entries[0].id, [entry.fields.get(b"origin", b"") for entry in entries]
-            )
+            origins = [entry.fields[b"origin"] for entry in entries if b"origin" in entry.fields]
+            way_s = metrics.observe_way(self.stage.name, entries[0].id, origins)
             self._worst_s = max(way_s, self._worst_s or 0.0)
             if self._trace is not None:
                 self._trace(entries)
