@@ -12,6 +12,7 @@ from pipeline.epochs import Epoch
 from pipeline.models.documents import (
     NET,
     Layout,
+    gex_net_cells,
     gex_net_layout,
     gex_side_layout,
     header,
@@ -19,7 +20,7 @@ from pipeline.models.documents import (
     heatmap_layout,
 )
 from pipeline.models.exposure import OI, PaneExposure, moves
-from pipeline.models.gex import net_by_strike, summary, union_of_strikes
+from pipeline.models.gex import summary, union_of_strikes
 from pipeline.models.gravity import Minute
 from pipeline.models.layout import Diff
 from pipeline.models.levels import find_flip
@@ -280,8 +281,9 @@ def _gex(
     cells: dict[str, dict[str, NDArray[Any]]] = {
         model: {pane: exposure.gex[OI][row] for pane, exposure in held} for row, model in enumerate(_SIDES)
     }
-    net = net_by_strike(layouts.strikes, [(exposure.strikes, exposure.gex[OI]) for _, exposure in held])
-    cells["gex"] = {NET: net}
+    cells["gex"] = {
+        NET: gex_net_cells(layouts.strikes, [(exposure.strikes, exposure.gex) for _, exposure in held])
+    }
     head = {
         **summary([(int(heads[pane]["dte"]), exposure.gex[OI]) for pane, exposure in held]),
         "books": books_record(models, facts.oi_date),

@@ -159,6 +159,7 @@ export function chooseSymbol(symbol) {
   showField();
   vigil.draw(symbol);
   readHistory(symbol);
+  readReplays();
   drawPanels();
   drawAges();
   drawState();
@@ -528,6 +529,7 @@ function drawState() {
   if (byId("state-why").textContent !== why) byId("state-why").textContent = why;
   body.classList.toggle("not-current", !current && Boolean(entry));
   byId("replay-badge").hidden = !stream.replay;
+  byId("state").hidden = Boolean(stream.replay) && name === "live"; // a recording is never live
   const old = byId("old");
   old.hidden = current || !entry;
   if (!old.hidden) {

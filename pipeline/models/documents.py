@@ -3,7 +3,7 @@
 Document                       block           arrays of a block
 heatmap/1                      pane            butterfly:call:mid ... [S, W], single:call:mid ... [S]
 gex-side/1 (calls, puts)       pane            calls or puts [S], keyed by strike
-gex/1 (net)                    NET             by_strike [U], keyed by strike; totals and buckets in its head
+gex/1 (net)                    NET             by_strike, volume_calls, volume_puts [U], keyed by strike; a head
 
 A diff has the document's name with ``-diff``, every header field, ``base`` (the version it applies to), and
 
@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 import orjson
 
-from pipeline.models.gex import MISSING_USD
+from pipeline.models.exposure import OI, VOLUME
+from pipeline.models.gex import MISSING_USD, net_by_strike
 from pipeline.models.layout import HEADER_BYTES, HEADER_FIELDS, Cells, Diff, Layout, LayoutWriter, Number, Patch
 from pipeline.models.pane import PaneGeometry
-from pipeline.models.quotes import Floats
+from pipeline.models.quotes import Floats, Integers
 from pipeline.models.slots import decode, encode
 from pipeline.models.strategies import GRID_KEYS, MISSING, PRICINGS, SIDES, STRATEGIES, Mills
 from pipeline.models.violations import plain_number
@@ -41,6 +42,7 @@ __all__ = [
     "apply_diff",
     "decode",
     "encode",
+    "gex_net_cells",
     "gex_net_layout",
     "gex_side_layout",
     "header",
@@ -53,6 +55,9 @@ SIDE_SCHEMA = "gex-side/1"
 NET_SCHEMA = "gex/1"
 NET = "net"
 """The name of the net document's only block; its head's members are members of the document itself."""
+
+VOLUME_ARRAYS = ("volume_calls", "volume_puts")
+"""The volume book by strike, a side each; the open interest's sides have documents of their own, by pane."""
 
 HEAD_BYTES = 4096
 NET_HEAD_BYTES = 16384
@@ -152,16 +157,26 @@ def gex_side_layout(symbol: str, epoch: str, panes: Sequence[PaneGeometry], side
 
 
 def gex_net_layout(symbol: str, epoch: str, strikes: Floats) -> Layout:
-    """Net GEX over all panes by strike (``strikes`` from gex.union_of_strikes), totals and DTE buckets."""
+    """GEX over all panes by strike (``strikes`` from gex.union_of_strikes), totals and DTE buckets."""
     writer = LayoutWriter(USD)
     writer.text(b',"book":"oi",' + _UNITS + b",")
     writer.begin_block(NET)
     writer.head(NET_HEAD_BYTES)
     writer.text(b',"by_strike":')
     writer.keyed("by_strike", _strike_keys(strikes))
+    for array in VOLUME_ARRAYS:
+        writer.text(b',"' + array.encode() + b'":')
+        writer.keyed(array, _strike_keys(strikes))
     writer.end_block()
     writer.text(b"}")
     return writer.finish(NET_SCHEMA, symbol, epoch)
+
+
+def gex_net_cells(strikes: Floats, panes: Sequence[tuple[Floats, Integers]]) -> Integers:
+    """The numbers of gex_net_layout, from panes given as (strikes float64[S], gex int64[books, 2, S] of exposure)."""
+    net = net_by_strike(strikes, [(of, gex[OI]) for of, gex in panes])
+    sides = [net_by_strike(strikes, [(of, gex[VOLUME, row : row + 1]) for of, gex in panes]) for row in (0, 1)]
+    return np.concatenate((net, *sides))
 
 
 def _numbers(values: Floats) -> bytes:

@@ -48,7 +48,7 @@ def union_of_strikes(panes: Sequence[Floats]) -> Floats:
 
 
 def net_by_strike(union: Floats, panes: Sequence[tuple[Floats, Integers]]) -> Integers:
-    """Net GEX per strike of ``union`` (float64[U]) over panes given as (strikes float64[S], gex int64[2, S]); int64[U].
+    """GEX per strike of ``union`` (float64[U]), int64[U]: panes as (strikes, gex int64[sides, S]), sides added.
 
     MISSING_USD where no contract at the strike has a value.
     """

@@ -16,13 +16,14 @@ from pipeline.models.documents import (
     NET_SCHEMA,
     SIDE_SCHEMA,
     apply_diff,
+    gex_net_cells,
     gex_net_layout,
     gex_side_layout,
     header,
     heatmap_cells,
     heatmap_layout,
 )
-from pipeline.models.gex import MISSING_USD, net_by_strike, summary, union_of_strikes
+from pipeline.models.gex import MISSING_USD, summary, union_of_strikes
 from pipeline.models.pane import calculate
 from pipeline.models.strategies import GRID_KEYS, MISSING
 
@@ -288,7 +289,8 @@ USD = st.one_of(st.just(MISSING_USD), st.integers(-(10**12), 10**12))
 def gex_document(layouts, gexes, version):
     """(schema, render arguments) of the calls, puts and net documents."""
     strikes = union_of_strikes([pane.strikes for pane in PANES])
-    net = net_by_strike(strikes, [(pane.strikes, gex) for pane, gex in zip(PANES, gexes, strict=True)])
+    books = [np.stack((gex, np.where(gex == MISSING_USD, gex, gex // 2))) for gex in gexes]
+    net = gex_net_cells(strikes, [(pane.strikes, both) for pane, both in zip(PANES, books, strict=True)])
     heads = {NET: summary([(dte, gex) for dte, gex in zip((0, 8, 120), gexes, strict=True)])}
     for layout, side in zip(layouts, ("call", "put", None), strict=True):
         row = ("call", "put").index(side) if side else 0
@@ -325,6 +327,8 @@ def test_gex_documents_are_keyed_by_expiration_with_root_and_by_the_shortest_str
     assert puts["expirations"][SINGLE] == {"100": -9}
     assert net["schema"] == NET_SCHEMA
     assert net["by_strike"] == {"90": 5000, "95": 7002, "97.5": 9000, "100": 11002, "105": 13000, "110": None}
+    assert net["volume_calls"] == {"90": 0, "95": 500, "97.5": 1000, "100": 1504, "105": 2000, "110": None}
+    assert net["volume_puts"] == {"90": 2500, "95": 3000, "97.5": 3500, "100": 3996, "105": 4500, "110": None}
     assert net["totals"]["net"] == 45004
     assert net["buckets"]["31+"] == {"call": 7, "put": -9, "net": -2, "gross": 16, "ratio": -0.125}
 
