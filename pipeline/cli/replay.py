@@ -1,6 +1,7 @@
 """`marketswarm replay`: a window again, through the real stages, beside live and without touching it."""
 
 
+import io
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -227,8 +228,6 @@ def _feed(
     reached: Reached, window: "Window", settings: "Settings", name: str, source: str, speed: str,
     multiple: float | None, scale: dict[str, int], in_process: bool, stop_at: int | None,
 ) -> None:
-    import sys
-
     from honcho.printer import Printer
 
     from pipeline.cli.session import Asked
@@ -244,7 +243,7 @@ def _feed(
         raise Refused(str(error)) from None
     hands = (
         InProcess(settings, reached.database, scale) if in_process
-        else Processes(settings, reached.url, scale, Printer(sys.stderr))
+        else Processes(settings, reached.url, scale, Printer(_Warnings()))
     )
     try:
         with _progress("replay", window.entries) as (progress, task):
@@ -262,7 +261,6 @@ def _feed(
         raise
     finally:
         hands.close()
-    about.tell(state="stopped" if feed.stopped else "done")
     took_s, lasts_s = feed.took_s, max(1, window.to_ms - window.base_ms) / 1000
     click.echo(
         f"{name}: {feed.given:,} entries, {feed.events:,} events in {took_s:.1f} s ({feed.rate:,.0f} events/s, "
@@ -335,6 +333,16 @@ def _tell(verification: Any, window: "Window", report: "Report") -> None:
     if report.first is not None:
         for line in explain(window, report.first, verification.epoch(report.first.version.epoch)):
             click.echo(line)
+
+
+class _Warnings(io.TextIOBase):
+    """What workers say, without what only tells that all is well: it would break the bar."""
+
+    def write(self, text: str) -> int:
+        for line in text.splitlines():
+            if line.strip() and "[info" not in line and '"level": "info"' not in line:
+                click.echo(line, err=True)
+        return len(text)
 
 
 class _progress:  # noqa: N801 - used like a function

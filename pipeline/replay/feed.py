@@ -156,6 +156,7 @@ class Feed:
         self.stopped = self._over()
         self.took_s = time.monotonic() - self.began
         self._tell(last=True)
+        self._about.tell(state="stopped" if self.stopped else "done")
 
     # --- giving ---
     def _give_ticks(self, ticks: Sequence[tuple[str, Row]]) -> bool:

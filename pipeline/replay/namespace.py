@@ -12,6 +12,8 @@ from pipeline.keys import Keys
 from pipeline.replay.window import Row, Window, WindowError
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,40}")
+_UNDER_WAY = ("loading", "running")
+_SILENT_MS = 30_000
 _DROP = 500
 _WRITE = 500
 
@@ -51,7 +53,10 @@ def abouts(database: Database) -> list[dict[str, str]]:
     found = []
     for name in database.smembers(Keys.replays()):
         about = database.hgetall(Keys.replay_about(name.decode()))
-        found.append({"name": name.decode(), **{key.decode(): value.decode() for key, value in about.items()}})
+        told = {"name": name.decode(), **{key.decode(): value.decode() for key, value in about.items()}}
+        if told.get("state") in _UNDER_WAY and not _lives(told):
+            told["state"] = "lost"  # whatever ran it was killed
+        found.append(told)
     return sorted(found, key=lambda about: int(about.get("started_ms", 0)), reverse=True)
 
 
@@ -59,6 +64,9 @@ def drop(database: Database, name: str) -> int:
     """Everything of a replay is gone; how many keys it had. Raises WindowError where there is none of the name."""
     if not database.sismember(Keys.replays(), name):
         raise WindowError(f"there is no replay {name!r}: see `marketswarm replay list`")
+    told = next(about for about in abouts(database) if about["name"] == name)
+    if told.get("state") in _UNDER_WAY:
+        raise WindowError(f"replay {name!r} is {told['state']}: end it first")
     dropped, keys = 0, []
     for key in database.scan_iter(match=f"{Keys.replay_namespace(checked_name(name))}*", count=_DROP):
         keys.append(key)
@@ -68,6 +76,10 @@ def drop(database: Database, name: str) -> int:
     dropped += database.unlink(*keys) if keys else 0
     database.srem(Keys.replays(), name)
     return dropped
+
+
+def _lives(told: dict[str, str]) -> bool:
+    return _now_ms() - int(told.get("updated_ms", 0)) < _SILENT_MS
 
 
 def load(database: Database, keys: Keys, window: Window) -> None:

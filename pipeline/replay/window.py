@@ -152,6 +152,8 @@ def read_window(
     state at ``from_ms`` rests on. Raises WindowError."""
     if from_ms > to_ms:
         raise WindowError(f"the window is empty: it begins at {shown(from_ms)} and ends at {shown(to_ms)}")
+    if to_ms > (now := server_ms(database)):
+        raise WindowError(f"the window is not over: it ends at {shown(to_ms)}, and it is {shown(now)} at the server")
     commits = [
         Commit.read(row) for row in _read(database, keys.stream("commit", symbol), symbol, "-", f"{to_ms}", progress)
     ]

@@ -78,6 +78,7 @@ def test_a_session_is_recorded_verified_replayed_compared_and_dropped(
     (("replay", "--symbol", "SPX", "--from", "2026-01-01T00:00:00", "--to", "2026-01-02T00:00:00Z"), "its zone"),
     (("replay", "--symbol", "SPX", "--from", "noon", "--to", "2026-01-02T00:00:00Z"), "'noon' is no ISO time"),
     (("replay", "--symbol", "SPX", "--from", WINDOW[3], "--to", WINDOW[1]), "the window is empty: it begins at"),
+    (("replay", "--symbol", "SPX", *WINDOW[:3], "2999-01-01T00:00:00Z"), "the window is not over: it ends at"),
     (("replay", "--symbol", "SPX", *WINDOW), "was trimmed away for SPX (MASSIVE_RETENTION_S)"),
     (("replay", "--symbol", "SPX", *WINDOW, "--speed", "fast"), "--speed: 'fast' is neither max nor a number"),
     (("replay", "--symbol", "SPX", *WINDOW, "--speed", "0"), "--speed: '0' is neither max nor a number"),

@@ -69,6 +69,11 @@ def test_one_and_four_consumers_end_as_live_did_and_live_is_untouched(world: Wor
         name = f"by-{consumers}"
         assert replayed(world, window, name, in_process(world, window, name, consumers)) == live
     assert held(world.database, "replay:") == before
+    first = About(world.database, "by-1")
+    first.tell(state="running")
+    with pytest.raises(WindowError, match="'by-1' is running: end it first"):
+        drop(world.database, "by-1")
+    first.tell(state="done")
     assert {about["name"] for about in abouts(world.database)} == {"by-1", "by-4"}
     for name in ("by-1", "by-4"):
         assert drop(world.database, name) > 100
