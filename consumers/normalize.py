@@ -20,6 +20,7 @@ from pipeline.errors import Gone, NotYet, Poison
 from pipeline.geometry import new_york_day, pack_panes, scope_at
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
+from pipeline.logs import Log, get_log
 from pipeline.registers import Register, ValueFault
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
@@ -77,6 +78,7 @@ class NormalizeStage:
         self.scripts = Scripts(database)
         self._database = database
         self._settings = settings
+        self._log: Log = get_log(stage=self.name)
 
     def streams(self) -> list[str]:
         return self.keys.streams("chain", self._settings.symbols)
@@ -224,7 +226,7 @@ class NormalizeStage:
     def promote(self, begun: "Begun", consumer: str) -> None:
         keys, chain, epoch = self.keys, begun.chain, begun.epoch
         symbol, entry = chain.symbol, chain.entry
-        self.scripts.run(
+        verdict = self.scripts.run(
             "promote",
             {
                 "stream": entry.stream, "staged": keys.staged(epoch), "retiring": keys.epoch_retiring(symbol),
@@ -238,6 +240,11 @@ class NormalizeStage:
                 "counts": _counts(chain),
             },
         )
+        if verdict == b"promoted":
+            self._log.info(
+                "promoted", symbol=symbol, epoch=epoch, previous=begun.active, entry=entry.id, reason=chain.reason,
+                contracts=len(chain.rows.contracts),
+            )
 
     def refresh_chunk(self, begun: "Begun", consumer: str, number: int) -> bool:
         """False: the entry is another consumer's. Raises NotYet where the active epoch is another by now."""

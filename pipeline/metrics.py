@@ -97,7 +97,7 @@ def observe_way(stage: str, oldest: str, origins: Iterable[bytes] = ()) -> float
     now_ms = time.time() * 1000
     latency_s = max(0.0, now_ms - int(oldest.partition("-")[0])) / 1000
     LATENCY.labels(stage).observe(latency_s)
-    began = [int(ms) for ms in (origin.partition(b"-")[0] for origin in origins) if ms.isdigit()]
+    began = [int(ms) for ms in (origin.partition(b"-")[0] for origin in origins) if ms.isdigit() and int(ms)]
     if began:
         TICK.labels(stage).observe(max(0.0, now_ms - min(began)) / 1000)
     return latency_s

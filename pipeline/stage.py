@@ -456,7 +456,9 @@ class Engine:
     def _bury(self, entry: Entry, reason: str, attempts: int) -> None:
         """Entry and acknowledgement move to the dead letters in one call."""
         metrics.DEAD.labels(self.stage.name).inc()
-        self._log.error("entry buried", stream=entry.stream, entry=entry.id, reason=reason, attempts=attempts)
+        told = {name: entry.fields[name.encode()].decode(errors="replace")[:80]
+                for name in ("symbol", "epoch", "pane", "model") if name.encode() in entry.fields}
+        self._log.error("entry buried", stream=entry.stream, entry=entry.id, reason=reason, attempts=attempts, **told)
         for backoff in _backoffs():
             try:
                 bury(self.stage.scripts, self.stage.keys, self.stage.name, self.consumer, entry, reason, attempts)
