@@ -7,6 +7,8 @@ import pytest
 from walrus import Database
 
 from consumers.keeper import Keeper
+from pipeline.publication import HEATMAP, MODELS
+from pipeline.replay.explain import explain
 from pipeline.replay.verify import Report, Verification
 from pipeline.replay.window import Window, read_window
 from pipeline.settings import Settings
@@ -54,7 +56,31 @@ def test_every_version_published_by_four_consumers_that_died_is_made_again(world
     assert (report.total_differences, report.early, report.lost) == (0, 0, 0)
     assert report.versions == len(window.versions) > 100
     tamper_with_a_quote(window)
-    assert verified(world, window, "tampered").differences > 0
+    tampered = Verification(window, window.settings_of(world.settings, "tampered"), world.database)
+    found = tampered.run()
+    assert found.differences > 0
+    assert found.first is not None
+    said = "\n".join(explain(window, found.first, tampered.epoch(found.first.version.epoch)))
+    assert found.first.version.model in said
+    assert "live" in said
+    assert "here" in said
+
+
+def test_documents_are_left_as_they_were_at_the_version_stopped_at(world: World) -> None:
+    play(world, seed=8, events=400, consumers=1)
+    window = recorded(world)
+    newest = max(int(row.text("version")) for row in window.versions if row.text("model") == HEATMAP)
+    for stop_at, name in ((newest // 2, "half"), (None, "whole")):
+        settings = window.settings_of(world.settings, name)
+        verification = Verification(window, settings, world.database)
+        assert verification.run(stop_at=stop_at).stopped_at == stop_at
+        verification.store_documents()
+        replica = World(world.database, settings)
+        assert replica.model(HEATMAP)["version"] == (stop_at or newest)
+        if stop_at is None:
+            for model in MODELS:
+                stored = [world.database.get(keys.model(model, "SPX")) for keys in (world.keys, replica.keys)]
+                assert stored[0] == stored[1], model
 
 
 def tamper_with_a_quote(window: Window) -> None:
