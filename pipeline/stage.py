@@ -424,7 +424,8 @@ class Engine:
         """Bisect a failing batch until the entry that fails stands alone; that one is retried, then buried."""
         metrics.ERRORS.labels(self.stage.name, _reason(error)).inc()
         now = time.monotonic()
-        self._commitless = (self._commitless[0] if self._commitless else now), now
+        first, last = self._commitless or (now, now)
+        self._commitless = (first if now - last < _COMMITLESS_S else now), now
         self._why = f"{type(error).__name__}: {error}"
         if len(entries) > 1:
             middle = len(entries) // 2

@@ -727,3 +727,26 @@ def test_two_workers_and_a_crash_have_one_effect_an_entry(bench: Bench) -> None:
     with running(*(bench.engine(f"c{n}", stage, batch_max=32) for n, stage in enumerate(stages))):
         wait_until(lambda: bench.done(ids), "every entry, once")
     assert bench.pending() == 0
+
+
+def test_a_stage_that_fails_at_everything_says_so_and_one_bad_entry_now_and_then_does_not(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr("pipeline.stage.time.monotonic", lambda: now[0])
+    engine = bench.engine(attempts_max=1)
+
+    def fail(_: Sequence[Entry]) -> None:
+        raise ValueError("broken")
+
+    def fails_after(pause_s: float) -> str:
+        now[0] += pause_s
+        bench.add(1)
+        engine.step()
+        return engine.fault()
+
+    bench.stage.before = fail
+    assert [fails_after(60.0) for _ in range(3)] == ["", "", ""]
+    assert [fails_after(1.0) for _ in range(9)][-1] == "commits nothing: ValueError: broken"
+    bench.stage.before = lambda _: None
+    assert fails_after(1.0) == ""
