@@ -10,7 +10,7 @@ from functools import partial
 
 from walrus import Database
 
-from pipeline.database import connect
+from pipeline.database import check_one_node, connect
 from pipeline.gateway.address import address_of, check_access
 from pipeline.gateway.app import Gateway
 from pipeline.gateway.hub import Hub
@@ -24,9 +24,11 @@ _TURN_S = 0.1
 
 
 def run(settings: Settings, database: Database, life: Life) -> None:
-    """Serve until the process is told to stop. Raises SettingsError where it would be open to others, and OSError where
-    the address cannot be had."""
+    """Serve until the process is told to stop. Raises SettingsError where it would be open to others, OSError where the
+    address cannot be had, and ServerError: see check_one_node."""
     check_access(settings)
+    if settings.layout == "tagged":
+        check_one_node(database, life.keys.streams("model", settings.symbols))
     with listen(settings.host, settings.gateway_port) as listener:
         asyncio.run(_serve(settings, life, listener))
 

@@ -134,9 +134,10 @@ class Socket:
                 newest = self._database.xrevrange(stream, count=1)
                 self._heard[stream] = newest[0][0].decode() if newest else "0-0"
                 heard = True
-        for stream, rows in self._database.xread(self._heard, count=100) or []:
-            self._heard[stream.decode()] = rows[-1][0].decode()
-            heard |= any(fields.get(b"event") == b"promoted" for _, fields in rows)
+        for stream, last in self._heard.items():  # one by one: on a Redis Cluster they are on several nodes
+            for _, rows in self._database.xread({stream: last}, count=100) or []:
+                self._heard[stream] = rows[-1][0].decode()
+                heard |= any(fields.get(b"event") == b"promoted" for _, fields in rows)
         return heard
 
     def _look(self, symbol: str) -> bool:

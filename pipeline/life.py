@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from walrus import Database
 
 from pipeline import metrics
-from pipeline.database import answers
+from pipeline.database import answers, check_one_node
 from pipeline.health import HealthServer
 from pipeline.keys import Keys
 from pipeline.logs import get_log
@@ -202,7 +202,9 @@ def _notify(state: str) -> None:
 
 
 def run_stage(stage: Stage, database: Database, settings: Settings, life: Life) -> None:
-    """Run a stage that reads a stream, until the process is told to stop."""
+    """Run a stage that reads a stream, until the process is told to stop. Raises ServerError: see check_one_node."""
+    if settings.layout == "tagged":
+        check_one_node(database, stage.streams())
     engine = Engine(stage, database, settings, life.consumer, life.stop)
     life.work(engine)
     engine.run()

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
+from typing import Any
 
 from redis.exceptions import RedisError
 from walrus import Database
@@ -179,19 +180,34 @@ class Relay:
         tally["dropped_frames"] = self.backlog.dropped
         # Of what the feed counts, what is new since the last time.
         grown = Counter({("", field): tally[field] - self._counted[field] for field in tally})
-        pipe = self._database.pipeline(transaction=True)
+        # A transaction a key: on a Redis Cluster the underlyings are on several nodes.
+        waiting: dict[str, Any] = {}
         for (symbol, field), by in (counts + grown).items():
-            pipe.hincrby(self._life.keys.analytics(self._source, symbol), field, by)
+            self._pipe(waiting, symbol).hincrby(self._analytics(symbol), field, by)
         for (symbol, field), value in (notes | self._state()).items():
-            pipe.hset(self._life.keys.analytics(self._source, symbol), field, value)
+            self._pipe(waiting, symbol).hset(self._analytics(symbol), field, value)
         try:
-            pipe.execute()
+            for key in list(waiting):
+                waiting[key].execute()
+                del waiting[key]
+                if key == self._analytics(""):
+                    self._counted = tally
         except (RedisError, OSError):
+            left = {place: by for place, by in counts.items() if self._analytics(place[0]) in waiting}
             with self._counting:
-                self._counts += counts
-                self._notes = notes | self._notes
+                self._counts += Counter(left)
+                unsaid = {place: value for place, value in notes.items() if self._analytics(place[0]) in waiting}
+                self._notes = unsaid | self._notes
             raise
-        self._counted = tally
+
+    def _pipe(self, waiting: dict[str, Any], symbol: str) -> Any:
+        key = self._analytics(symbol)
+        if key not in waiting:
+            waiting[key] = self._database.pipeline(transaction=True)
+        return waiting[key]
+
+    def _analytics(self, symbol: str) -> str:
+        return self._life.keys.analytics(self._source, symbol)
 
     def _state(self) -> dict[tuple[str, str], int | str]:
         if self.feed is None:

@@ -20,6 +20,7 @@ from redis.exceptions import NoScriptError, ResponseError
 from walrus import Database
 
 from pipeline import metrics
+from pipeline.database import Moved
 from pipeline.shipped import shipped
 
 _NAMED = re.compile(r"(KEYS|ARGV)\[(\d+)\] +(\w+)")
@@ -159,7 +160,7 @@ class UnderWay:
             reply = self._connection.read_response()
             _count_refusal(self._call.script, reply)
             return reply
-        except NoScriptError:
+        except (NoScriptError, Moved):  # nothing was done
             return self._scripts.run(self._call.script, self._call.keys, self._call.arguments)
         except ResponseError:
             raise

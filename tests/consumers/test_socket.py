@@ -284,7 +284,7 @@ def test_only_one_of_four_connects_and_as_each_leaves_another_takes_over(
         crew = [stack.enter_context(desk.stage()) for _ in range(4)]
         topics = desk.held()
         for accepted in range(1, 5):
-            wait_until(lambda: desk.accepted == accepted and sim.connections == 1, "the one connection")  # noqa: B023
+            wait_until(lambda: desk.accepted == accepted and sim.connections == 1, "the one connection", 30)  # noqa: B023
             assert desk.held() == topics
             sim.advance(1)
             desk.all_sent()
