@@ -31,7 +31,7 @@ from pipeline.gateway.event import GZIP_HEADER, Position, compressed
 from pipeline.gateway.hub import STUCK_S, Channel, Hub
 from pipeline.gateway.reader import Reader
 from pipeline.gateway.replays import RefusedReplay, Replay, Replays, UnknownReplay
-from pipeline.gateway.serving import TRANSPORT
+from pipeline.gateway.serving import SEND, TRANSPORT
 from pipeline.gateway.view import WHOLE, View
 from pipeline.settings import Settings
 from pipeline.shipped import shipped
@@ -188,7 +188,7 @@ class Gateway:
         with self._counted(request):
             encoding = [(b"content-encoding", b"gzip")] if channel.gzip else []
             await send({"type": "http.response.start", "status": 200, "headers": _STREAM_HEADERS + encoding})
-            await follow(channel, transport, send)
+            await follow(channel, transport, request.scope["extensions"][SEND])
             await send({"type": "http.response.body", "body": b""})
 
     @contextmanager

@@ -10,8 +10,9 @@ import uvicorn
 from starlette.types import ASGIApp, Receive, Scope, Send
 from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-TRANSPORT = "marketswarm.transport"
-"""Where in a scope's extensions the connection itself is found."""
+TRANSPORT, SEND = "marketswarm.transport", "marketswarm.send"
+"""Where in a scope's extensions the connection itself is found, and the server's own ``send``: what is sent ten times a
+second to everybody need not pass through every middleware, once the answer has begun."""
 _SEND_BUFFER_BYTES = 256 * 1024
 """What the kernel keeps for a client that does not read; left to itself it takes megabytes of each."""
 _LEAVE_S = 1  # streams end by themselves before; what is left after it is cancelled
@@ -28,7 +29,7 @@ class _Protocol(AutoHTTPProtocol):  # type: ignore[misc, valid-type]
 
         async def with_transport(scope: Scope, receive: Receive, send: Send) -> None:
             if scope["type"] == "http":
-                scope.setdefault("extensions", {})[TRANSPORT] = transport
+                scope.setdefault("extensions", {}).update({TRANSPORT: transport, SEND: send})
             await app(scope, receive, send)
 
         self.app = with_transport
