@@ -24,8 +24,10 @@ hypothesis.settings.register_profile("ci", derandomize=True, deadline=None)
 hypothesis.settings.register_profile("search", max_examples=1000, deadline=None)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
 
-_ON_ONE_KIND = ("tests.bench.", "tests.browser.", "tests.gateway.test_access", "tests.gateway.test_api",
-                "tests.gateway.test_replays")
+_ON_ONE_KIND = (
+    "tests.bench.", "tests.browser.",
+    *(f"tests.gateway.test_{what}" for what in ("access", "api", "crowd", "fuzz", "openapi", "replays")),
+)
 _BINARIES: dict[str, Binary] = {}
 
 

@@ -137,9 +137,10 @@ def writer_cpu_s(
             headers = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"content-encoding", b"gzip")]
             await send({"type": "http.response.start", "status": 200, "headers": headers})
             await send({"type": "http.response.body", "body": GZIP_HEADER + compressed(b"\n"), "more_body": True})
-            while True:
-                await turn.wait()
-                await send({"type": "http.response.body", "body": pieces[at], "more_body": True})
+            with suppress(asyncio.CancelledError):  # as the end is
+                while True:
+                    await turn.wait()
+                    await send({"type": "http.response.body", "body": pieces[at], "more_body": True})
 
         async def tick() -> None:
             nonlocal turn, at

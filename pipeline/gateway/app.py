@@ -29,6 +29,7 @@ from pipeline.gateway.asked import Asked
 from pipeline.gateway.documents import READABLE
 from pipeline.gateway.event import GZIP_HEADER, Position, compressed
 from pipeline.gateway.hub import STUCK_S, Channel, Hub
+from pipeline.gateway.openapi import openapi
 from pipeline.gateway.reader import Reader
 from pipeline.gateway.replays import RefusedReplay, Replay, Replays, UnknownReplay
 from pipeline.gateway.serving import SEND, TRANSPORT
@@ -80,6 +81,7 @@ class Gateway:
                 Route("/api/replays", self.replays, methods=["GET"]),
                 Route("/api/replays", self.begin_replay, methods=["POST"]),
                 Route("/api/replays/{name}", self.drop_replay, methods=["DELETE"]),
+                Route("/api/openapi.json", self.openapi),
                 Route("/healthz", self.healthz),
                 Route("/readyz", self.readyz),
                 Route("/metrics", self.metrics),
@@ -209,6 +211,10 @@ class Gateway:
                 del self._streams[address]
 
     # --- the process ---
+    async def openapi(self, request: Request) -> Response:
+        Asked(request)
+        return Response(openapi(), media_type="application/json", headers=NO_STORE)
+
     async def healthz(self, request: Request) -> Response:
         return Response("alive\n", media_type="text/plain", headers=NO_STORE)
 
