@@ -117,6 +117,8 @@ class CalculateStage:
                         raise RuntimeError(f"the geometry of {job.epoch_id} is gone while it is active")
                     job.held = None
                     unknown.append(job)
+                elif job.held is not None and job.held.model is not None:  # nothing came of it: what was known is true
+                    self._keep((job.epoch_id, job.pane_name), job.held)
             waiting = unknown
         commits = [self._computed(job) for job in claimed]
         for job, done in zip(claimed, self.scripts.run_all(commits), strict=True):

@@ -750,3 +750,26 @@ def test_a_stage_that_fails_at_everything_says_so_and_one_bad_entry_now_and_then
     assert [fails_after(1.0) for _ in range(9)][-1] == "commits nothing: ValueError: broken"
     bench.stage.before = lambda _: None
     assert fails_after(1.0) == ""
+
+
+class Deferring(Counting):
+    """Some of whose entries are not for now."""
+
+    def wait_s(self, entry: Entry) -> float:
+        return 0.05 if entry.fields.get(b"later") and not self.now else 0.0
+
+    now = False
+
+
+def test_what_is_not_for_now_waits_and_nothing_waits_for_it(bench: Bench) -> None:
+    bench.group()
+    stage = Deferring(bench.database)
+    later, now = bench.add(5, later="1"), bench.add(2)
+    engine = bench.engine(stage=stage)
+    engine.step()
+    assert stage.batches == [now]
+    assert not set(bench.effects()) & set(later)
+    stage.now = True
+    wait_until(lambda: engine.step() == 0 and bench.done([*later, *now]), "what was deferred", 10)
+    assert all(len(batch) <= 2 for batch in stage.batches[1:]), "a few at a time: what is new must not wait for them"
+    assert bench.pending() == 0
