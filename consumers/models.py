@@ -124,7 +124,7 @@ class ModelsStage:
         _, ts, origin = queued.decode().split("|") if queued else ("", "", "")
         turn = _Turn(
             entry, symbol, epoch_id, names, facts, int(seq), token.decode(), state.get(b"minute", b""),
-            ts or entry.text("ts"), origin, derived=_is_derived(entry),
+            ts or entry.text("ts"), origin, entry.text("ts"), derived=_is_derived(entry),
         )
         if any(state.get(f"{model}:epoch".encode(), b"").decode() != epoch_id for model in MODELS):
             turn.full = turn.derived = True
@@ -335,6 +335,7 @@ class ModelsStage:
                 "model": model, "key": self.keys.model(model, symbol), "kind": publication.kind, "fresh": fresh,
                 "base": publication.base, "version": publication.version, "length": publication.length,
                 "announced": bool(payload), **_commits(turn.seq, publication, known, part),
+                **({"ts": turn.ts, "origin": turn.origin} if model in SURFACE else {"ts": turn.derived_ts, "origin": ""}),
                 "payload": b"" if payload_key else payload, "payload_key": payload_key,
                 "patches": [piece for patch in publication.patches for piece in patch],
             })
@@ -362,6 +363,7 @@ class _Turn:
     minute: bytes
     ts: str
     origin: str
+    derived_ts: str
     derived: bool
     """What rests on greeks is published as well."""
     full: bool = False

@@ -12,14 +12,15 @@ ARGV[2] entry
 ARGV[3] symbol
 ARGV[4] epoch
 ARGV[5] token
-ARGV[6] ts         oldest event behind it
+ARGV[6] ts         oldest event behind it, for the next turn where nothing is known of that one's
 ARGV[7] origin     the entry of that event
 ARGV[8] now_ms     wall time, for the age of models alone
 ARGV[9] ttl_s      how long a document stays when nobody publishes
 ARGV[10] owing     1 where what rests on greeks is still to be published
 ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready, or '': its payload is the document),
                    kind, base, version, length, announced, payload, payload_key (where a large one lies ready, or ''),
-                   seq, greeks (JSON: the commits its panes' values, and a heatmap's heads, were computed at),
+                   seq, greeks (JSON: the commits its panes' values, and a heatmap's heads, were computed at), ts,
+                   origin (of the oldest event behind it),
                    patches {offset, bytes, ...}}
 ARGV[12] names     msgpack map: the keys of the epoch and its underlying
 ARGV[13] minute    Dealer Gravity's open minute, JSON
@@ -63,7 +64,7 @@ for _, document in ipairs(documents) do
   if document.announced then
     redis.call('XADD', models, '*', 'symbol', symbol, 'model', document.model, 'kind', document.kind, 'epoch', epoch,
       'version', document.version, 'base', document.base, 'seq', document.seq, 'greeks', document.greeks, 'publication',
-      publication, 'ts', ts, 'origin', origin, 'payload', document.payload, 'payload_key', document.payload_key)
+      publication, 'ts', document.ts, 'origin', document.origin, 'payload', document.payload, 'payload_key', document.payload_key)
     redis.call('HINCRBY', names.analytics, document.kind, 1)
   end
 end

@@ -12,7 +12,7 @@ from pipeline.database import connect
 
 BLOCK_MS = 500
 _COUNT = 256
-HEATMAP, DIFF, END = b"heatmap", b"diff", b"end"
+HEATMAP, GEX, DIFF, END = b"heatmap", b"gex", b"diff", b"end"
 _PATIENCE_S = 120.0
 """A process of the load that has seen nothing for so long gives up: whoever began it has died."""
 
@@ -54,10 +54,21 @@ def feed(url: str, entries: Sequence[Timed], start_ns: int) -> list[tuple[bytes,
     return written
 
 
-def read(url: str, stream: str, after: str) -> list[tuple[bytes, int]]:
-    """(origin, when it arrived) of each diff of the heatmap, up to an entry of the kind END."""
+@dataclass(frozen=True, slots=True)
+class Arrived:
+    """A diff: its document, the entry and the time (as the entry says it) of the oldest event behind it, and when it
+    came, ns. What is deferred names no entry."""
+
+    model: bytes
+    origin: bytes
+    ts: bytes
+    at_ns: int
+
+
+def read(url: str, stream: str, after: str) -> list[Arrived]:
+    """Each diff of the heatmap and of GEX, up to an entry of the kind END."""
     database = connect(url)
-    arrived: list[tuple[bytes, int]] = []
+    arrived: list[Arrived] = []
     last: bytes | str = after
     heard = time.monotonic()
     while time.monotonic() - heard < _PATIENCE_S:
@@ -71,8 +82,8 @@ def read(url: str, stream: str, after: str) -> list[tuple[bytes, int]]:
         for _, fields in rows:
             if fields[b"kind"] == END:
                 return arrived
-            if fields[b"kind"] == DIFF and fields[b"model"] == HEATMAP:
-                arrived.append((fields[b"origin"], now))
+            if fields[b"kind"] == DIFF and fields[b"model"] in (HEATMAP, GEX):
+                arrived.append(Arrived(fields[b"model"], fields[b"origin"], fields.get(b"ts", b""), now))
     raise TimeoutError("nothing was published")
 
 

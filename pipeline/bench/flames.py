@@ -43,7 +43,7 @@ def record(bench: Bench, folder: Path, chain: Callable[[], Chain] = small) -> li
     seconds = max(1, round(bench.seconds))
     with ExitStack() as stack:
         crew = assemble(bench.redis_url, stack)
-        market = open_market(bench, chain())
+        market = open_market(bench, chain(), deferring=True)
         with workers(bench, market.settings, STAGES) as running:
             await_published(market, running)
             warm_up(crew, market, running, bench.seconds)

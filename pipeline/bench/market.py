@@ -48,9 +48,12 @@ class Market:
         return self.keys.stream(noun, SYMBOL)
 
 
-def open_market(bench: Bench, chain: Chain) -> Market:
+def open_market(bench: Bench, chain: Chain, deferring: bool = False) -> Market:
+    """With ``deferring`` greeks wait for more ticks, as they do where ticks come in their own time; else everything is
+    due at once, so that what is measured is all that there is to do."""
     bench.fresh()
-    database, settings = bench.database(), bench.settings(symbols=(SYMBOL,), scope="full")
+    overrides = {} if deferring else {"greeks_interval_s": 0.0}
+    database, settings = bench.database(), bench.settings(symbols=(SYMBOL,), scope="full", **overrides)
     keys = Keys(settings.layout, settings.namespace)
     announce(database, settings, chain.listed, chain.spot)
     engine = Engine(NormalizeStage(settings, database), database, settings, "bench-normalize")

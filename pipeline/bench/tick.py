@@ -4,8 +4,9 @@ hydrate, calculate and models are a process each, as `up` starts them; so are th
 and spot stages write, and the reader. A frame comes every ten milliseconds whatever the rate: providers conflate what
 they send into frames. Nine quotes of ten change sizes alone; spot moves once a second, which touches every pane.
 
-A diff's latency is that of the oldest event behind it, whose entry it names as its origin: nothing that waited longer
-was merged into it. It is the heatmap's diff that counts; the other models' are of the same call.
+A diff's latency is that of the oldest event behind it: nothing that waited longer was merged into it. What counts is
+the heatmap's diff, which shows what the quote moved, and names that event's entry. Greeks, and the documents that rest
+on them, wait for more ticks by design (``greeks_interval_s``): theirs is told apart, as ``gex``, from the event's time.
 
 The yardstick is as many bare hops as there are streams on the way, of the same frames at the same rate, each a process:
 ws, dirty, diff and model are four XADDs, three XREADGROUPs with XACK, and the reader's XREAD.
@@ -13,7 +14,7 @@ ws, dirty, diff and model are four XADDs, three XREADGROUPs with XACK, and the r
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
@@ -21,7 +22,7 @@ from functools import partial
 import numpy as np
 
 from pipeline.bench.benchmark import Bench, Benchmark
-from pipeline.bench.feed import END, HEATMAP, Timed, feed, hop, read
+from pipeline.bench.feed import END, GEX, HEATMAP, Arrived, Timed, feed, hop, read
 from pipeline.bench.hands import Hand
 from pipeline.bench.market import Chain, Market, large, open_market, small
 from pipeline.bench.measure import BenchError, Goal, Result, Sample, ratio
@@ -29,6 +30,7 @@ from pipeline.bench.near_chain import SYMBOL
 from pipeline.bench.workers import Workers, await_rest, workers
 from pipeline.models.quotes import Floats
 from pipeline.publication import MODELS
+from pipeline.settings import Settings
 
 RATES = (1_000, 5_000, 20_000, 50_000)
 """Events a second."""
@@ -37,6 +39,8 @@ CHAINS: Mapping[int, Callable[[], Chain]] = {3_000: small, 30_000: large}
 STAGES = {"hydrate": 1, "calculate": 1, "models": 1}
 FRAMES_PER_S = 100
 DRIFT_RATE, DRIFT_LEAST_S = 50_000, 1.0
+DEFERRED_RATE = 5_000
+"""At which what is deferred is told as a ratio."""
 _LEAD_IN_S = 0.3  # of each piece, and not measured: queues and caches fill
 _WARM_RATE, _WARM_MAX_S = 5_000, 1.0
 _START_NS = 50_000_000  # from the order to begin to the first frame
@@ -101,15 +105,20 @@ def load(market: Market, stream: str, rate: int, seconds: float, spots: bool) ->
     return sorted(entries, key=lambda entry: entry.after_ns)
 
 
-def _latencies(written: Sequence[tuple[bytes, int]], arrived: Sequence[tuple[bytes, int]], begin_ns: int) -> Latencies:
-    """Of what was received after ``begin_ns``."""
-    received = dict(written)
-    taken_ns = [now - at for origin, now in arrived if (at := received.get(origin, 0)) >= begin_ns]
+def _latencies(received: Mapping[bytes, int], arrived: Iterable[tuple[bytes, int]], begin_ns: int) -> Latencies:
+    """Of (event, when its diff arrived), where the event was ``received`` after ``begin_ns``."""
+    taken_ns = [now - at for event, now in arrived if (at := received.get(event, 0)) >= begin_ns]
     return Latencies(np.array(taken_ns, dtype=np.float64) / 1e6)
 
 
-def through_stages(crew: Crew, market: Market, running: Workers, rate: int, seconds: float) -> Latencies:
-    """Feed at ``rate``, and wait until all of it is published."""
+def _of(model: bytes, arrived: Sequence[Arrived]) -> list[Arrived]:
+    return [diff for diff in arrived if diff.model == model]
+
+
+def through_stages(
+    crew: Crew, market: Market, running: Workers, rate: int, seconds: float
+) -> tuple[Latencies, Latencies]:
+    """Feed at ``rate``, and wait until all of it is published; of the heatmap's diffs and of GEX's."""
     await_rest(market.database, market.keys, SYMBOL, running, _PATIENCE_S)
     _forget(market)
     entries = load(market, market.stream("ws"), rate, _LEAD_IN_S + seconds, spots=True)
@@ -121,7 +130,13 @@ def through_stages(crew: Crew, market: Market, running: Workers, rate: int, seco
     await_rest(market.database, market.keys, SYMBOL, running, _PATIENCE_S + 10 * seconds)
     market.database.xadd(models, {"model": HEATMAP, "kind": END})
     arrived = crew.reader.result(_PATIENCE_S)
-    return _latencies(written, arrived, start_ns + int(_LEAD_IN_S * 1e9))
+    begin_ns = start_ns + int(_LEAD_IN_S * 1e9)
+    # A few a second are too few to leave those of the lead-in out.
+    by_ts = {str(entry.fields["ts"]).encode(): start_ns + entry.after_ns for entry in reversed(entries)}
+    return (
+        _latencies(dict(written), [(diff.origin, diff.at_ns) for diff in _of(HEATMAP, arrived)], begin_ns),
+        _latencies(by_ts, [(diff.ts, diff.at_ns) for diff in _of(GEX, arrived)], start_ns),
+    )
 
 
 def through_hops(crew: Crew, market: Market, rate: int, seconds: float) -> Latencies:
@@ -142,7 +157,9 @@ def through_hops(crew: Crew, market: Market, rate: int, seconds: float) -> Laten
         hand.result(_PATIENCE_S)
     arrived = crew.reader.result(_PATIENCE_S)
     database.delete(*_HOPS)
-    return _latencies(written, arrived, start_ns + int(_LEAD_IN_S * 1e9))
+    return _latencies(
+        dict(written), [(diff.origin, diff.at_ns) for diff in arrived], start_ns + int(_LEAD_IN_S * 1e9)
+    )
 
 
 def _newest(market: Market, stream: str) -> str:
@@ -180,7 +197,7 @@ def measured(bench: Bench, rates: Sequence[int], chains: Mapping[int, Callable[[
     with ExitStack() as stack:
         crew = assemble(bench.redis_url, stack)
         for contracts, chain in chains.items():
-            market = open_market(bench, chain())
+            market = open_market(bench, chain(), deferring=True)
             with workers(bench, market.settings, STAGES) as running:
                 await_published(market, running)
                 warm_up(crew, market, running, bench.seconds)
@@ -188,12 +205,13 @@ def measured(bench: Bench, rates: Sequence[int], chains: Mapping[int, Callable[[
                     bench.say(f"tick: {contracts:,} contracts, round {repeat + 1} of {bench.repeats}")
                     for rate in rates:
                         seconds = max(bench.seconds, DRIFT_LEAST_S) if rate == DRIFT_RATE else bench.seconds
-                        ours = through_stages(crew, market, running, rate, seconds)
+                        ours, gex = through_stages(crew, market, running, rate, seconds)
                         bare = through_hops(crew, market, rate, seconds)
                         place = f"{rate}_{contracts}"
                         for q in (50, 95, 99):
                             figures.setdefault(f"p{q}_ms_{place}", []).append(ours.percentile(q))
                             figures.setdefault(f"bare_p{q}_ms_{place}", []).append(bare.percentile(q))
+                        figures.setdefault(f"gex_p50_ms_{place}", []).append(gex.percentile(50))
                         if rate == DRIFT_RATE:
                             drifts.setdefault(f"drift_{place}", []).append(ours.drift)
     return _result(rates, list(chains), {name: Sample(tuple(of), "ms") for name, of in figures.items()},
@@ -214,8 +232,13 @@ def _result(
                 pairs[f"p{q}_{rate}{suffix}"] = ours, bare
         if drift := drifts.get(f"drift_{DRIFT_RATE}_{size}"):
             ratios[f"drift_{DRIFT_RATE}{suffix}"] = drift
+        gex, bare = f"gex_p50_ms_{DEFERRED_RATE}_{size}", f"bare_p50_ms_{DEFERRED_RATE}_{size}"
+        if gex in figures:
+            ratios[f"gex_p50_{DEFERRED_RATE}{suffix}"] = ratio(figures[gex], figures[bare])
+            pairs[f"gex_p50_{DEFERRED_RATE}{suffix}"] = gex, bare
     return Result("tick", figures, ratios, pairs, (
         f"a frame every {1000 // FRAMES_PER_S} ms; latency of the oldest event behind a diff, of spot's moves as well; "
+        f"GEX waits for {Settings.model_fields['greeks_interval_s'].default} s by design; "
         f"4 stream hops on the way: ws, dirty, diff, model",
     ))
 

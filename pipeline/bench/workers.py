@@ -49,7 +49,8 @@ def workers(bench: Bench, settings: Settings, scale: Mapping[str, int], **variab
     environment = {
         **{name: value for name, value in os.environ.items() if name != "PORT"},
         "REDIS_URL": bench.redis_url, "MASSIVE_DATA_DIR": str(bench.folder), "MASSIVE_LOG": "",
-        "MASSIVE_SYMBOLS": ",".join(settings.symbols), "MASSIVE_SCOPE": settings.scope, tether.VARIABLE: "0",
+        "MASSIVE_SYMBOLS": ",".join(settings.symbols), "MASSIVE_SCOPE": settings.scope,
+        "MASSIVE_GREEKS_INTERVAL_S": str(settings.greeks_interval_s), tether.VARIABLE: "0",
         **variables,
     }
     try:

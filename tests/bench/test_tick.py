@@ -15,8 +15,8 @@ def test_a_short_run_tells_every_figure_and_ratio_of_its_rates_and_chains() -> N
         result = measured(bench, (5_000, DRIFT_RATE), {100: small_chain})
     assert set(result.figures) == {
         f"{which}p{q}_ms_{rate}_100" for which in ("", "bare_") for q in (50, 95, 99) for rate in (5_000, DRIFT_RATE)
-    }
-    assert set(result.ratios) == {"p50_5000", "p99_5000", "p50_50000", "p99_50000", "drift_50000"}
+    } | {f"gex_p50_ms_{rate}_100" for rate in (5_000, DRIFT_RATE)}
+    assert set(result.ratios) == {"p50_5000", "p99_5000", "p50_50000", "p99_50000", "drift_50000", "gex_p50_5000"}
     assert all(np.isfinite(value) and value > 0 for value in values({**result.figures, **result.ratios}))
 
 
