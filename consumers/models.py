@@ -335,7 +335,8 @@ class ModelsStage:
                 "model": model, "key": self.keys.model(model, symbol), "kind": publication.kind, "fresh": fresh,
                 "base": publication.base, "version": publication.version, "length": publication.length,
                 "announced": bool(payload), **_commits(turn.seq, publication, known, part),
-                **({"ts": turn.ts, "origin": turn.origin} if model in SURFACE else {"ts": turn.derived_ts, "origin": ""}),
+                "ts": turn.ts if model in SURFACE else turn.derived_ts,
+                "origin": turn.origin if model in SURFACE else "",
                 "payload": b"" if payload_key else payload, "payload_key": payload_key,
                 "patches": [piece for patch in publication.patches for piece in patch],
             })
