@@ -403,7 +403,10 @@ class Engine:
             metrics.BATCH_SECONDS.labels(self.stage.name).observe(took_s)
             metrics.BATCH_ENTRIES.labels(self.stage.name).observe(len(entries))
             metrics.COMMITTED.labels(self.stage.name).inc(len(entries))
-            origins = [entry.fields[b"origin"] for entry in entries if b"origin" in entry.fields]
+            origins = [
+                entry.fields[b"origin"] for entry in entries
+                if b"origin" in entry.fields and b"since" not in entry.fields  # what is deferred is no tick's way
+            ]
             way_s = metrics.observe_way(self.stage.name, entries[0].id, origins)
             self._worst_s = max(way_s, self._worst_s or 0.0)
             if self._trace is not None:

@@ -5,13 +5,13 @@ local function complete(names)
   return made[1] and made[1] == made[2]
 end
 
-local function add_model(names, symbol, epoch, reason, ts, origin, since)
+local function add_model(names, symbol, epoch, reason, ts, origin, ...)
   return redis.call('XADD', names.diffs, '*', 'symbol', symbol, 'epoch', epoch, 'reason', reason,
-    'seq', redis.call('GET', names.sequence) or '0', 'ts', ts, 'origin', origin, 'since', since)
+    'seq', redis.call('GET', names.sequence) or '0', 'ts', ts, 'origin', origin, ...)
 end
 
 local function queue_model(names, symbol, epoch, ts, origin)
-  local id = add_model(names, symbol, epoch, 'tiles', ts, origin, '')
+  local id = add_model(names, symbol, epoch, 'tiles', ts, origin)
   redis.call('HSET', names.models_state, 'queued', id .. '|' .. ts .. '|' .. origin)
 end
 
@@ -22,7 +22,7 @@ local function owe_models(names, symbol, epoch, ts)
   local since = owed and string.match(owed, '^@(.*)$')
   if owed and not since then return end
   local oldest = redis.call('HGET', names.models_state, 'greeks_ts') or ts
-  redis.call('HSET', names.models_state, 'owed', add_model(names, symbol, epoch, 'derived', oldest, '', since or ''))
+  redis.call('HSET', names.models_state, 'owed', add_model(names, symbol, epoch, 'derived', oldest, '', 'since', since or ''))
 end
 
 local function mark_model(names, symbol, epoch, member, ts, origin, completed)

@@ -142,6 +142,26 @@ def test_a_debt_whose_entry_comes_while_the_pane_is_held_is_queued_anew_with_its
     assert (newest[b"reason"], newest[b"since"]) == (b"greeks", since.encode())
 
 
+def test_a_publication_that_is_owed_while_the_underlying_is_held_is_queued_anew_with_its_age(desk: Desk) -> None:
+    state, lease = desk.keys.models_state("SPX"), desk.keys.models_lease("SPX")
+    desk.tick()
+    for stage in ("calculate", "calculate", "models"):
+        desk.engines[stage].step()
+    first = (desk.database.hget(state, "owed") or b"").decode()
+    assert first, "greeks were computed, and what rests on them is to be published"
+    desk.database.set(lease, "1-1/7")
+    desk.engines["models"].step()
+    assert desk.database.hget(state, "owed") == f"@{first.partition('-')[0]}".encode()
+    desk.database.delete(lease)
+    desk.tick(14.0, T0 + 9, 30)
+    desk.engines["calculate"].step()
+    desk.engines["models"].step()
+    assert (desk.database.hget(state, "owed") or b"").decode() > first
+    before = desk.versions()
+    desk.run_on()
+    assert all(desk.versions()[model] > before[model] for model in GEX)
+
+
 def test_who_computes_a_whole_pane_pays_its_debt(desk: Desk) -> None:
     desk.tick()
     desk.engines["calculate"].step()
