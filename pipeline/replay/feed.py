@@ -58,12 +58,14 @@ class Move:
 
 def moves_of(window: Window) -> list[Move]:
     """The window in the order in which live committed it, as far as the order matters."""
-    spans = _spans(window)
-    ticks = sorted(_keyed(window), key=lambda tick: tick[0])
+    ticks = sorted(_keyed(window), key=lambda tick: (tick[0], id_key(tick[2].id)))
+    done = {commit.ids for commit in window.commits}
     moves, at = [], 0
-    for before, chain, told in spans:
+    for before, chain, told in _spans(window):
         move = Move(chain=chain, told=told)
-        while at < len(ticks) and ticks[at][0] < before:
+        # A chain of which nothing came within the window takes its place by its id.
+        last = id_key(chain.id) if chain is not None and chain.id not in done else None
+        while at < len(ticks) and (ticks[at][0] < before if last is None else id_key(ticks[at][2].id) < last):
             move.ticks.append(ticks[at][1:])
             at += 1
         moves.append(move)
@@ -80,11 +82,13 @@ def _spans(window: Window) -> list[tuple[int, Row | None, Commit | None]]:
         if commit.stream == "chain":
             first.setdefault(commit.ids, commit.seq)
     spans: list[tuple[int, Row | None, Commit | None]] = []
+    newest = 0  # chains are given in the order of their ids, as their stream takes them
     for chain in window.chains:
         seq = first.get(chain.id)
-        if seq is None:  # nothing came of it within the window: it takes its place by time
+        if seq is None:
             seq = max((commit.seq for commit in window.commits if commit.ms <= chain.ms), default=0) + 1
-        spans.append((seq, chain, None))
+        newest = max(newest, seq)
+        spans.append((newest, chain, None))
     spans += [(commit.seq, None, commit) for commit in window.commits if not commit.stream]
     return sorted(spans, key=lambda span: span[0])
 

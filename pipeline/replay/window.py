@@ -205,7 +205,7 @@ def _begun(
     window.frame = stored_frame(database, keys, symbol, from_ms)
     if window.frame is not None:
         return window, window.unpacked_frame().oldest_seq + 1
-    if commits and commits[0].seq == 1:
+    if commits[0].seq == 1 if commits else not database.exists(keys.sequence(symbol)):
         window.base = "start"
         return window, 1
     window.base = "chain"

@@ -12,10 +12,10 @@ import pytest
 from honcho.printer import Printer
 from walrus import Database
 
-from pipeline.replay.feed import CORE, Feed
+from pipeline.replay.feed import CORE, Feed, moves_of
 from pipeline.replay.hands import InProcess, Processes
 from pipeline.replay.namespace import About, abouts, drop
-from pipeline.replay.window import Window, WindowError, read_window
+from pipeline.replay.window import Commit, Row, Window, WindowError, read_window
 from pipeline.settings import Settings
 from tests.properties.chaos import Chaos
 from tests.replay.sessions import Session, now_ms, session_settings
@@ -121,3 +121,31 @@ def test_a_paced_replay_keeps_the_recorded_pace(world: World) -> None:
     lasts_s = (window.ws[-1].ms - window.ws[0].ms) / 1000
     assert replayed(world, window, "paced", in_process(world, window, "paced", 1), speed=4.0) == world.final()
     assert time.monotonic() - began >= lasts_s / 4
+
+
+def tick(number: int) -> Row:
+    return Row(f"{number}-0", {b"payload": b"[]"})
+
+
+def test_a_chain_has_its_place_among_commits_and_without_one_among_ids() -> None:
+    def committed(ms: int, seq: int, kind: str, ids: str) -> Commit:
+        return Commit(f"{ms}-{seq}", "SPX:1:abcdef", seq, kind, ids, "1", "0")
+
+    window = Window("SPX", 1, 99, "start", None, {}, ws=[tick(n) for n in (1, 2, 3, 6, 8)],
+                    chains=[Row("4-0", {}), Row("7-0", {})])
+    window.commits = [
+        committed(2, 1, "hydrate", "1-0..2-0"), committed(6, 2, "hydrate", "6-0"), committed(6, 3, "stage", "4-0"),
+        committed(6, 4, "promote", "4-0"), committed(6, 5, "dormant", ""), committed(9, 6, "hydrate", "8-0"),
+    ]
+    moves = [
+        ([row.id for _, row in move.ticks], move.chain.id if move.chain else "", move.told.kind if move.told else "")
+        for move in moves_of(window)
+    ]
+    # 6 was hydrated before the chain was staged, and 3, which changed nothing, goes in before it.
+    assert moves == [
+        (["1-0", "2-0", "3-0", "6-0"], "4-0", ""), ([], "", "dormant"), ([], "7-0", ""), (["8-0"], "", ""),
+    ]
+    window.commits = []
+    assert [[row.id for _, row in move.ticks] for move in moves_of(window)] == [
+        ["1-0", "2-0", "3-0"], ["6-0"], ["8-0"],
+    ]
