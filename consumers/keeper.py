@@ -57,10 +57,13 @@ class Duty:
 
 
 class Keeper:
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, progress: Callable[[], None] = lambda: None
+    ) -> None:
         self.keys = Keys(settings.layout, settings.namespace)
         self.scripts = Scripts(database)
         self._settings = settings
+        self._progress = progress
         self._database = database
         self._epochs = Epochs(database, self.keys)
         self._log: Log = get_log(stage="keeper")
@@ -314,6 +317,7 @@ class Keeper:
             if now >= duty.due:
                 duty.due = now + duty.every_s
                 duty.do()
+                self._progress()
 
 
 def _now_ms() -> int:
@@ -321,7 +325,7 @@ def _now_ms() -> int:
 
 
 def run(settings: Settings, database: Database, life: Life) -> None:
-    keeper = Keeper(settings, database)
+    keeper = Keeper(settings, database, life.progress)
     log = get_log(stage="keeper")
     outage = Outage(log, "keeper")
     leadership = Leadership(database, keeper.keys.leader("keeper"))

@@ -5,7 +5,7 @@ A complete chain refreshes the active epoch in place (same contracts) or becomes
 ``refresh.lua`` brings the same chain's values into the active epoch, chunk by chunk.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import orjson
@@ -73,11 +73,14 @@ class NormalizeStage:
     name = "normalize"
     reclaim_idle_ms = 15_000
 
-    def __init__(self, settings: Settings, database: Database) -> None:
+    def __init__(
+        self, settings: Settings, database: Database, progress: Callable[[], None] = lambda: None
+    ) -> None:
         self.keys = Keys(settings.layout, settings.namespace)
         self.scripts = Scripts(database)
         self._database = database
         self._settings = settings
+        self._progress = progress  # a large chain takes long on a busy machine: each chunk of it is progress
         self._log: Log = get_log(stage=self.name)
 
     def streams(self) -> list[str]:
@@ -209,6 +212,7 @@ class NormalizeStage:
         """False: the entry is another consumer's, or a newer chain took the place."""
         keys, chain, epoch = self.keys, begun.chain, begun.epoch
         symbol, entry = chain.symbol, chain.entry
+        self._progress()
         return bool(self.scripts.run(
             "stage",
             {
@@ -250,6 +254,7 @@ class NormalizeStage:
         """False: the entry is another consumer's. Raises NotYet where the active epoch is another by now."""
         keys, chain, epoch = self.keys, begun.chain, begun.active
         symbol, entry = chain.symbol, chain.entry
+        self._progress()
         changed = self.scripts.run(
             "refresh",
             {
@@ -314,4 +319,4 @@ def _packed(register: Register | None) -> list[str | bool] | bool:
 
 
 def run(settings: Settings, database: Database, life: Life) -> None:
-    run_stage(NormalizeStage(settings, database), database, settings, life)
+    run_stage(NormalizeStage(settings, database, life.progress), database, settings, life)
