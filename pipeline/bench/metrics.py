@@ -25,7 +25,7 @@ from pipeline.bench.measure import Goal, Result, Sample, ratio
 from pipeline.bench.models import SPOT_USD
 
 CONTRACTS = 2_000
-_FRAMES_A_SECOND, _ENTRIES_A_SECOND = 1_000, 10_000
+_FRAMES_A_SECOND, _ENTRIES_A_SECOND = 3_000, 25_000  # about as many as are done
 _SCRAPE_EVERY_S = 5.0  # as deploy/prometheus has it; a shorter piece is scraped once
 _COUNTED = (
     "ENTRIES", "COMMITTED", "GONE", "RECLAIMED", "RETRIES", "ERRORS", "BATCH_SECONDS", "BATCH_ENTRIES", "EVENTS",
