@@ -403,7 +403,7 @@ class Engine:
             metrics.BATCH_SECONDS.labels(self.stage.name).observe(took_s)
             metrics.BATCH_ENTRIES.labels(self.stage.name).observe(len(entries))
             metrics.COMMITTED.labels(self.stage.name).inc(len(entries))
-            origins = [
+            origins = () if b"origin" not in entries[0].fields else [  # all entries of a stream have one, or none
                 entry.fields[b"origin"] for entry in entries
                 if b"origin" in entry.fields and b"since" not in entry.fields  # what is deferred is no tick's way
             ]
