@@ -60,14 +60,16 @@ class Archive:
     def turn(self, log: Log, last: bool = False) -> None:
         """Take versions before they are trimmed; write a file when it is due, or whatever there is when ``last``."""
         now = server_ms(self._database)
-        if last or time.monotonic() - self._read_at >= min(10.0, self._settings.model_retention_s / 4):
-            self._take_versions(now)
         end = now - _BEHIND_MS
-        if end - self._from_ms < (1 if last else self._every_ms):
+        due = end - self._from_ms >= (1 if last else self._every_ms)
+        if due or time.monotonic() - self._read_at >= min(10.0, self._settings.model_retention_s / 4):
+            self._take_versions(now)
+        if not due:
             return
         try:
             window = read_window(self._database, self._keys, self._symbol, self._from_ms, end, self._settings)
-            window.versions = [row for row in self._versions if window.base_ms <= row.ms <= end]
+            base_ms = window.base_ms
+            window.versions = [row for row in self._versions if base_ms <= row.ms <= end]
             path = self._folder / f"{self._symbol}-{_stamp(self._from_ms)}--{_stamp(end)}.msw"
             size = write_session(window, path)
             log.info("recorded", file=str(path), entries=window.entries, versions=len(window.versions), bytes=size)

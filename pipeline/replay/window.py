@@ -99,6 +99,7 @@ class Window:
     commits: list[Commit] = field(default_factory=list)
     versions: list[Row] = field(default_factory=list)
     """Entries of massive:model:stream, large payloads in place; one that is gone has no field ``payload``."""
+    _unpacked: BaseFrame | None = field(default=None, init=False, compare=False, repr=False)
 
     @property
     def base_ms(self) -> int:
@@ -114,7 +115,9 @@ class Window:
     def unpacked_frame(self) -> BaseFrame:
         if self.frame is None:
             raise WindowError("the window has no base frame")
-        return unpack_frame(self.frame)
+        if self._unpacked is None:
+            self._unpacked = unpack_frame(self.frame)
+        return self._unpacked
 
     def settings_of(self, own: Settings, name: str) -> Settings:
         """Our own settings with what decides models as it was when this was recorded, in a replay's namespace."""

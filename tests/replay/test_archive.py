@@ -46,6 +46,7 @@ def test_files_follow_each_other_without_a_gap_and_the_old_ones_go(
     first.turn(LOG, last=True)
     assert not old.exists()
     assert other.exists()
+    assert [read_session(path).versions != [] for path, _ in first.files()] == [True]
     second = archive(world, folder)  # after a restart
     for _ in range(6):
         session.frame()
