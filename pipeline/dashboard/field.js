@@ -31,7 +31,8 @@ export class Field {
     this.scale = 0;
     this.barScale = 0;
     this.flashes = new Map();
-    this.dirty = { all: true, cells: new Set(), bars: false, lines: false };
+    this.dirty = { all: true, cells: false, bars: false, lines: false };
+    this.changed = new Uint8Array(0);
     this.asked = 0;
     new ResizeObserver(() => this.resize()).observe(box);
     for (const moves of ["wheel", "touchmove", "pointerdown", "keydown"]) {
@@ -84,7 +85,9 @@ export class Field {
     this.rowOf = new Int32Array(strikes.length);
     this.rows.forEach((row, n) => { if (row.at >= 0) this.rowOf[row.at] = n; });
     this.shown = new Array(this.rows.length * this.columns()).fill(undefined);
+    this.changed = new Uint8Array(this.shown.length);
     this.drawnBars = new Array(this.rows.length).fill("");
+    this.scanned = 0;
   }
 
   resize() {
@@ -170,8 +173,9 @@ export class Field {
     const columns = this.columns();
     for (let n = 0; n < indices.length; n++) {
       const at = (indices[n] / columns) | 0;
-      this.dirty.cells.add(this.rowOf[at] * columns + (indices[n] - at * columns));
+      this.changed[this.rowOf[at] * columns + (indices[n] - at * columns)] = 1;
     }
+    this.dirty.cells = true;
     this.want("cells");
   }
 
@@ -194,7 +198,7 @@ export class Field {
     this.asked = 0;
     if (!this.view || !this.width) return;
     if (this.dirty.all) return this.#drawAll();
-    if (this.dirty.cells.size) this.#drawCells();
+    if (this.dirty.cells) this.#drawCells();
     if (this.dirty.bars) this.#drawBars();
     if (this.dirty.lines || this.dirty.bars) this.#drawLines();
     this.dirty.bars = this.dirty.lines = false;
@@ -208,7 +212,8 @@ export class Field {
   }
 
   #drawAll() {
-    this.dirty = { all: false, cells: new Set(), bars: false, lines: false };
+    this.dirty = { all: false, cells: false, bars: false, lines: false };
+    this.changed.fill(0);
     this.flashes.clear();
     const paint = this.paint;
     paint.fillStyle = this.inks.ground;
@@ -218,6 +223,7 @@ export class Field {
     const columns = this.columns();
     for (let row = first; row < last; row++) {
       this.#drawStrike(row);
+      this.#letters();
       for (let column = 0; column < columns; column++) this.#drawCell(row, column);
     }
     this.#drawBars(true);
@@ -275,9 +281,16 @@ export class Field {
     return valueOf(this.pane(), this.view.heatmap.widths, this.view.look, this.view.spot, at, column);
   }
 
-  #drawCell(row, column) {
+  /** What every tile is written in: set once for many, since a canvas looks a font up each time it is told one. */
+  #letters() {
+    this.paint.font = this.cellFont;
+    this.paint.textAlign = "right";
+    this.paint.textBaseline = "middle";
+  }
+
+  /** Wants #letters. */
+  #drawCell(row, column, value = this.#cellValue(row, column)) {
     const paint = this.paint;
-    const value = this.#cellValue(row, column);
     const x = this.strikeWidth + column * this.cellWidth;
     const y = row * this.rowHeight - this.box.scrollTop;
     const [wide, tall] = [this.cellWidth - 1, this.rowHeight - 1];
@@ -290,9 +303,6 @@ export class Field {
     const colours = value < 0 ? { fill: this.inks.negative, text: this.inks.text } : shade(this.#share(value, column));
     paint.fillStyle = colours.fill;
     paint.fillRect(x, y, wide, tall);
-    paint.font = this.cellFont;
-    paint.textAlign = "right";
-    paint.textBaseline = "middle";
     paint.fillStyle = colours.text;
     const inset = this.columns() === 1 ? this.cellWidth / 2 - 24 * this.size : this.cellWidth > 70 * this.size ? this.cellWidth * 0.22 : this.cellWidth < 38 ? 2 : 6;
     paint.fillText(this.#textOf(value), x + wide - inset, y + this.rowHeight / 2 + 0.5);
@@ -319,36 +329,40 @@ export class Field {
     }
   }
 
+  /** Of the changed tiles those in sight; the others are drawn when they come into sight. */
   #drawCells() {
+    this.dirty.cells = false;
     if (this.#outgrown()) return this.#drawAll();
     const columns = this.columns();
     const [first, last] = this.#inSight();
     const until = performance.now() + FLASH_MS;
-    for (const cell of this.dirty.cells) {
+    const flashing = !this.still.matches;
+    this.#letters();
+    for (let cell = first * columns; cell < last * columns; cell++) {
+      if (!this.changed[cell]) continue;
       const row = (cell / columns) | 0;
-      if (row < first || row >= last) {
-        this.shown[cell] = undefined;
-        continue;
-      }
-      const before = this.shown[cell];
       const column = cell - row * columns;
-      this.#drawCell(row, column);
-      const value = this.shown[cell];
-      if (this.still.matches || before == null || value == null || before === value) continue;
+      const before = this.shown[cell];
+      const value = this.#cellValue(row, column);
+      if (value === before) continue;
+      this.#drawCell(row, column, value);
+      if (!flashing || before == null || value == null) continue;
       this.#drawFlash(row, column, value > before);
       if (!this.flashes.size) setTimeout(() => this.#endFlashes(), FLASH_MS);
       this.flashes.delete(cell); // so that the map stays in the order of their ends
       this.flashes.set(cell, until);
     }
-    this.dirty.cells.clear();
+    this.changed.fill(0);
     return undefined;
   }
 
-  /** Whether a changed tile is beyond the colours; that they are half used is looked at only when all is drawn. */
+  /** Whether a changed tile in sight is beyond the colours; that they are half used is looked at only when all is drawn. */
   #outgrown() {
     if (this.view.look.display === "reward") return false;
     const columns = this.columns();
-    for (const cell of this.dirty.cells) {
+    const [first, last] = this.#inSight();
+    for (let cell = first * columns; cell < last * columns; cell++) {
+      if (!this.changed[cell]) continue;
       const row = (cell / columns) | 0;
       const value = this.#cellValue(row, cell - row * columns);
       if (value != null && this.#share(value, cell - row * columns) > 1.02) return true;
@@ -371,6 +385,7 @@ export class Field {
     const now = performance.now();
     const columns = this.columns();
     const [first, last] = this.#inSight();
+    this.#letters();
     for (const [cell, until] of this.flashes) {
       if (until > now + 5) break;
       this.flashes.delete(cell);
@@ -399,26 +414,32 @@ export class Field {
     const paint = this.paint;
     const split = this.view.bars === "split";
     const rows = this.rows;
-    const values = rows.map((row) => this.#usd(row.key));
-    let most = 0;
-    for (const [call, put] of values) {
-      const [c, p] = [call ?? 0, put ?? 0];
-      most = split ? Math.max(most, c, -p) : Math.max(most, Math.abs(c + p));
+    const [first, last] = this.#inSight();
+    // All strikes set the scale, once a second; what is drawn is in sight.
+    let scale = this.barScale;
+    if (whole || performance.now() - this.scanned > 1000) {
+      this.scanned = performance.now();
+      let most = 0;
+      for (const row of rows) {
+        const [call, put] = this.#usd(row.key);
+        const [c, p] = [call ?? 0, put ?? 0];
+        most = split ? Math.max(most, c, -p) : Math.max(most, Math.abs(c + p));
+      }
+      // Not a round number: bars have labels, and room is what they lack.
+      if (most > scale || most < scale * 0.7) scale = most * 1.04 || 1;
     }
-    // Not a round number: bars have labels, and room is what they lack.
-    const scale = most > this.barScale || most < this.barScale * 0.7 ? most * 1.04 || 1 : this.barScale;
     if (scale !== this.barScale) {
       this.barScale = scale;
       if (!whole) this.#drawAxis();
       whole = true;
     }
-    const [first, last] = this.#inSight();
+    paint.font = `${10.5 * this.size}px ${MONO}`;
     const middle = (this.barsAt + this.barsEnd) / 2;
     const roomy = this.barsEnd - this.barsAt > 230;
     const half = (this.barsEnd - this.barsAt) / 2 - (roomy ? 46 * this.size : 1);
     paint.textBaseline = "middle";
     for (let n = first; n < last; n++) {
-      const [call, put] = values[n];
+      const [call, put] = this.#usd(rows[n].key);
       const known = call != null || put != null;
       const net = (call ?? 0) + (put ?? 0);
       const right = split ? call ?? 0 : Math.max(0, net);
@@ -440,7 +461,6 @@ export class Field {
       if (l > 0) { paint.fillStyle = this.inks.orange; paint.fillRect(middle - 1 - Math.max(1, l), top, Math.max(1, l), tall); }
       if (!known) { paint.fillStyle = this.inks.line; paint.fillRect(middle - 3, y + this.rowHeight / 2 - 1, 6, 1); }
       if (roomy) {
-        paint.font = `${10.5 * this.size}px ${MONO}`;
         paint.fillStyle = this.inks.dim;
         if (labels[0]) { paint.textAlign = "left"; paint.fillText(labels[0], middle + r + 5, y + this.rowHeight / 2 + 0.5); }
         if (labels[1]) { paint.textAlign = "right"; paint.fillText(labels[1], middle - l - 5, y + this.rowHeight / 2 + 0.5); }

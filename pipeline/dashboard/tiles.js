@@ -43,8 +43,11 @@ export function valueOf(pane, widths, look, spot, at, column) {
 export function flagOf(pane, widths, strategy, side, at, column) {
   if (strategy === "single") return null;
   const width = widths[column];
-  const [mid, buy, sell] = ["mid", "buy", "sell"].map((pricing) => raw(pane, strategy, side, pricing, at, column));
+  const grids = pane[strategy][side];
+  const mid = grids.mid[at][column];
   if (mid == null) return null;
+  const buy = grids.buy[at][column];
+  const sell = grids.sell[at][column];
   if (buy < 0 || sell > width) return "stale_or_arb";
   return mid < 0 || mid > width ? "noise" : null;
 }

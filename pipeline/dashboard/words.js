@@ -42,7 +42,11 @@ export function dollars(usd, plus = true) {
 
 /** The same, as short as a bar's label must be: −9.9B. */
 export function dollarsShort(usd) {
-  return dollars(usd).replace(" bn", "B").replace(" mn", "M").replace(" k", "K");
+  if (usd == null) return NONE;
+  const size = Math.abs(usd);
+  const [unit, name] = size >= 1e9 ? [1e9, "B"] : size >= 1e6 ? [1e6, "M"] : size >= 1e3 ? [1e3, "K"] : [1, ""];
+  const scaled = size / unit;
+  return (usd < 0 ? MINUS : usd > 0 ? "+" : "") + scaled.toFixed(scaled >= 100 || unit === 1 ? 0 : 1) + name;
 }
 
 /** How long ago, in the largest unit that says it. */
