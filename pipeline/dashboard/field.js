@@ -28,6 +28,7 @@ export class Field {
     this.cursor = null;
     this.hovered = null;
     this.centred = true;
+    this.top = 0;
     this.scale = 0;
     this.barScale = 0;
     this.flashes = new Map();
@@ -128,7 +129,7 @@ export class Field {
     const middle = this.priceAt(this.height / 2);
     this.rowSize = height;
     this.resize();
-    if (middle != null) this.box.scrollTop = this.yOf(middle) + this.box.scrollTop - this.height / 2;
+    if (middle != null) this.box.scrollTop = this.yOf(middle) + this.top - this.height / 2;
     this.want("all");
   }
 
@@ -158,7 +159,7 @@ export class Field {
   }
 
   yOf(value) {
-    return (this.#rowAt(value) + 0.5) * this.rowHeight - this.box.scrollTop;
+    return (this.#rowAt(value) + 0.5) * this.rowHeight - this.top;
   }
 
   priceAt(y) {
@@ -197,6 +198,7 @@ export class Field {
   frame() {
     this.asked = 0;
     if (!this.view || !this.width) return;
+    this.top = this.box.scrollTop; // read once: each time it is asked for, the browser first lays the page out
     if (this.dirty.all) return this.#drawAll();
     if (this.dirty.cells) this.#drawCells();
     if (this.dirty.bars) this.#drawBars();
@@ -207,11 +209,12 @@ export class Field {
   // --- drawing ---
 
   #inSight() {
-    const first = Math.max(0, Math.floor(this.box.scrollTop / this.rowHeight));
-    return [first, Math.min(this.rows.length, Math.ceil((this.box.scrollTop + this.height) / this.rowHeight) + 1)];
+    const first = Math.max(0, Math.floor(this.top / this.rowHeight));
+    return [first, Math.min(this.rows.length, Math.ceil((this.top + this.height) / this.rowHeight) + 1)];
   }
 
   #drawAll() {
+    this.top = this.box.scrollTop;
     this.dirty = { all: false, cells: false, bars: false, lines: false };
     this.changed.fill(0);
     this.flashes.clear();
@@ -234,7 +237,7 @@ export class Field {
 
   #drawStrike(row) {
     const paint = this.paint;
-    const y = row * this.rowHeight - this.box.scrollTop;
+    const y = row * this.rowHeight - this.top;
     paint.font = `600 ${(this.strikeWidth < 60 ? 10.5 : 12) * this.size}px ${MONO}`;
     paint.fillStyle = this.inks.text;
     paint.textAlign = "right";
@@ -292,7 +295,7 @@ export class Field {
   #drawCell(row, column, value = this.#cellValue(row, column)) {
     const paint = this.paint;
     const x = this.strikeWidth + column * this.cellWidth;
-    const y = row * this.rowHeight - this.box.scrollTop;
+    const y = row * this.rowHeight - this.top;
     const [wide, tall] = [this.cellWidth - 1, this.rowHeight - 1];
     this.shown[row * this.columns() + column] = value;
     if (value == null) {
@@ -374,7 +377,7 @@ export class Field {
   #drawFlash(row, column, up) {
     const paint = this.paint;
     const x = this.strikeWidth + column * this.cellWidth;
-    const y = row * this.rowHeight - this.box.scrollTop;
+    const y = row * this.rowHeight - this.top;
     paint.fillStyle = "#000";
     paint.fillRect(x, up ? y : y + this.rowHeight - 4, this.cellWidth - 1, 3);
     paint.fillStyle = up ? "#b9dcff" : "#ff9a3c";
@@ -449,7 +452,7 @@ export class Field {
       const mark = `${r} ${l} ${labels} ${known}`;
       if (!whole && this.drawnBars[n] === mark) continue;
       this.drawnBars[n] = mark;
-      const y = n * this.rowHeight - this.box.scrollTop;
+      const y = n * this.rowHeight - this.top;
       paint.fillStyle = this.inks.ground;
       paint.fillRect(this.barsAt, y, this.barsEnd - this.barsAt + 6, this.rowHeight);
       paint.fillStyle = this.inks.grid;
@@ -541,8 +544,8 @@ export class Field {
 
   /** Where a line may run without striking a number out: along an edge of its row, or both where it is on the strike. */
   #edges(y) {
-    const row = Math.floor((y + this.box.scrollTop) / this.rowHeight);
-    const top = row * this.rowHeight - this.box.scrollTop;
+    const row = Math.floor((y + this.top) / this.rowHeight);
+    const top = row * this.rowHeight - this.top;
     const off = (y - top) / this.rowHeight - 0.5;
     if (row < 0 || row >= this.rows.length || Math.abs(off) > 0.36) return [y];
     if (Math.abs(off) < 0.02) return [top - 0.5, top + this.rowHeight - 0.5];
@@ -624,7 +627,7 @@ export class Field {
     if (!cell) return;
     const lines = this.lines;
     const x = this.strikeWidth + cell.column * this.cellWidth;
-    const y = cell.row * this.rowHeight - this.box.scrollTop;
+    const y = cell.row * this.rowHeight - this.top;
     lines.strokeStyle = "#000";
     lines.lineWidth = width + 2;
     lines.strokeRect(x, y, this.cellWidth - 1, this.rowHeight - 1);

@@ -286,6 +286,7 @@ export function toggleTheme() {
   store();
   field.resize();
   series.theme();
+  panelsDrawn = "";
   drawPanels();
 }
 
@@ -449,6 +450,7 @@ function drawFigures() {
   document.title = spot == null ? "MarketSwarm" : `${state.symbol} ${price(spot, 2)} · MarketSwarm`;
 }
 
+let panelsDrawn = "";
 function wantPanels() {
   if (dirty.panels) return;
   dirty.panels = true;
@@ -457,19 +459,27 @@ function wantPanels() {
 
 function drawPanels() {
   dirty.panels = false;
-  if (!state.symbol) return;
+  if (!state.symbol) return undefined;
   const mode = held("market_mode")?.document;
   const gravity = held("dealer_gravity")?.document;
   drawFigures();
+  // The same documents make the same drawings: they are made anew only for others.
+  const intent = held("liquidity_intent")?.document;
+  const drawn = [state.symbol, ...[mode, intent, gravity].map((one) => `${one?.epoch} ${one?.version}`), spotOf(state.symbol)].join("|");
+  if (drawn === panelsDrawn) {
+    if (dirty.ticket) drawTicket();
+    return drawState();
+  }
+  panelsDrawn = drawn;
   drawGauge(byId("gauge"), mode);
   byId("mode-of").textContent = mode?.ratio == null ? "" : `near-spot net / gross ${change(mode.ratio, 3)}`;
-  drawQuadrant(byId("quadrant"), held("liquidity_intent")?.document, trails.get(state.symbol) ?? []);
+  drawQuadrant(byId("quadrant"), intent, trails.get(state.symbol) ?? []);
   drawGravity(byId("gravity"), gravity, spotOf(state.symbol));
   byId("gravity-of").textContent = gravity?.pane && heatmap()?.panes[gravity.pane] ? paneName(heatmap().panes[gravity.pane]) : "";
   const found = heatmap();
   if (found) drawPaneTabs(found);
   if (dirty.ticket) drawTicket();
-  drawState();
+  return drawState();
 }
 
 function drawLegend() {
