@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from walrus import Database
 
 from pipeline.cli import main
+from pipeline.keys import Keys
 from pipeline.settings import Settings
 from tests.cli.run import marketswarm, refused
 from tests.properties.chaos import Chaos
@@ -79,7 +80,7 @@ def test_a_session_is_recorded_verified_replayed_compared_and_dropped(
     (("replay", "--symbol", "SPX", "--from", "noon", "--to", "2026-01-02T00:00:00Z"), "'noon' is no ISO time"),
     (("replay", "--symbol", "SPX", "--from", WINDOW[3], "--to", WINDOW[1]), "the window is empty: it begins at"),
     (("replay", "--symbol", "SPX", *WINDOW[:3], "2999-01-01T00:00:00Z"), "the window is not over: it ends at"),
-    (("replay", "--symbol", "SPX", *WINDOW), "was trimmed away for SPX (MASSIVE_RETENTION_S)"),
+    (("replay", "--symbol", "SPX", *WINDOW), "the window is empty: nothing came in for SPX"),
     (("replay", "--symbol", "SPX", *WINDOW, "--speed", "fast"), "--speed: 'fast' is neither max nor a number"),
     (("replay", "--symbol", "SPX", *WINDOW, "--speed", "0"), "--speed: '0' is neither max nor a number"),
     (("replay", "--symbol", "SPX", *WINDOW, "--stages", "keeper"), "--stages: 'keeper' cannot be replayed"),
@@ -111,3 +112,11 @@ def test_a_file_that_is_no_session_is_refused(database: Database, redis_url: str
     assert answer.exit_code == 2
     assert answer.output == f"marketswarm: {file} is no recorded session\n"
     assert database.dbsize() == 0
+
+
+def test_a_window_that_was_trimmed_away_is_refused(database: Database, redis_url: str) -> None:
+    database.set(Keys().sequence("SPX"), 5)  # there were commits
+    answer = CliRunner().invoke(main, ["replay", "--symbol", "SPX", *WINDOW], env={"REDIS_URL": redis_url})
+    assert answer.exit_code == 2
+    assert "was trimmed away for SPX (MASSIVE_RETENTION_S)" in answer.output
+    assert database.dbsize() == 1
