@@ -58,7 +58,7 @@ class Opened:
     def says(self, script: str) -> Any:
         return self.page.evaluate(script)
 
-    def until(self, script: str, what: str, timeout: float = 60.0) -> Any:
+    def until(self, script: str, what: str, timeout: float = 90.0) -> Any:
         return wait_until(lambda: self.says(script), what, timeout, every=0.1)
 
     def state(self) -> str:

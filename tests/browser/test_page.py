@@ -11,7 +11,7 @@ from tests.browser.opened import Opened, opened
 from tests.cli.test_up import Up
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.timeout(240)
+pytestmark = pytest.mark.timeout(300)
 CONTROLS = {
     "strategy": ["vertical", "single", "butterfly"], "side": ["put", "otm", "call"],
     "display": ["buy", "sell", "pin", "reward", "mid"], "bars": ["net", "split"], "book": ["volume", "oi"],

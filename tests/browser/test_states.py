@@ -12,7 +12,7 @@ from pipeline.simulator.settings import SimulatorSettings
 from tests.browser.opened import Opened, opened
 from tests.gateway.conftest import Served
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(300)
 MINUTE_MS = 60_000
 PANES = 4
 
