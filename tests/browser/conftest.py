@@ -13,7 +13,7 @@ PICTURES = Path(__file__).parent / "screenshots"
 """What the tests saw, for people to look at. Ignored by git."""
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # no longer: while it lives an event loop of its own runs in this thread
 def browser() -> Iterator[Any]:
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
     chromium = shutil.which("chromium")

@@ -42,7 +42,7 @@ def letter(database: Database) -> str:
 def test_status_json_has_the_whole_of_it(published: Database, redis_url: str) -> None:
     answer = marketswarm("status", "--json", REDIS_URL=redis_url)
     status = json.loads(answer.stdout)
-    assert set(status) == {"redis", "stages", "epochs", "models", "dead", "drift"}
+    assert set(status) == {"redis", "dashboard", "stages", "epochs", "models", "dead", "drift"}
     assert "@" not in status["redis"]
     assert set(status["stages"]) == {"chain", "normalize", "hydrate", "calculate", "models", "vigil", "vexy"}
     assert set(status["stages"]["hydrate"]) == {"lag", "pending", "oldest_ms", "consumers"}
