@@ -62,7 +62,9 @@ def lively(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """A world that has seen ticks, bad and lost quotes, two spots, a refresh, and an epoch change."""
     database = connect(redis_url)
     database.flushdb()
-    world = World(database, Settings(data_dir=tmp_path_factory.mktemp("data"), redis_url=SecretStr(redis_url)))
+    world = World(database, Settings(
+        data_dir=tmp_path_factory.mktemp("data"), redis_url=SecretStr(redis_url), greeks_interval_s=0,
+    ))
     engines = [world.engine(stage) for stage in STAGES]
     listed = tickers(days=(date(2026, 8, 21), date(2026, 8, 24)), strikes=range(7500, 7605, 10))
     world.chain([fairly_priced(ticker) for ticker in listed])

@@ -24,7 +24,8 @@ def world(redis_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     """Three expirations, published once; nothing here changes it."""
     database = connect(redis_url)
     database.flushdb()
-    made = World(database, Settings(data_dir=tmp_path_factory.mktemp("data"), redis_url=redis_url))
+    given = Settings(data_dir=tmp_path_factory.mktemp("data"), redis_url=redis_url, greeks_interval_s=0)
+    made = World(database, given)
     listed = tickers(days=(date(2026, 8, 21), date(2026, 8, 24)), strikes=range(7400, 7705, 10)) + tickers("SPX")
     made.chain([fairly_priced(ticker) for ticker in listed])
     made.settle()

@@ -58,7 +58,8 @@ if __name__ == "__main__":
     redis = connect(url)
     if redis.dbsize():
         sys.exit("REDIS_URL: the database must be empty")
-    given = Settings(REDIS_URL=SecretStr(url), symbols=("SPX",), scope="full", widths={"SPX": (20.0, 40.0)})
+    given = Settings(REDIS_URL=SecretStr(url), symbols=("SPX",), scope="full", widths={"SPX": (20.0, 40.0)},
+                     greeks_interval_s=0)
     if "--session" in sys.argv:
         make_session(redis, given)
         redis.flushdb()
