@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
+import orjson
 
 from pipeline.bench.benchmark import Bench, Benchmark
 from pipeline.bench.feed import END, GEX, HEATMAP, Arrived, Timed, feed, hop, read
@@ -111,6 +112,13 @@ def _latencies(received: Mapping[bytes, int], arrived: Iterable[tuple[bytes, int
     return Latencies(np.array(taken_ns, dtype=np.float64) / 1e6)
 
 
+def _times(entry: Timed) -> set[bytes]:
+    """The events' own times, as diffs name the oldest behind them."""
+    if "payload" not in entry.fields:
+        return {str(entry.fields["ts"]).encode()}
+    return {str(event["t"]).encode() for event in orjson.loads(entry.fields["payload"])}
+
+
 def _of(model: bytes, arrived: Sequence[Arrived]) -> list[Arrived]:
     return [diff for diff in arrived if diff.model == model]
 
@@ -131,10 +139,10 @@ def through_stages(
     market.database.xadd(models, {"model": HEATMAP, "kind": END})
     arrived = crew.reader.result(_PATIENCE_S)
     begin_ns = start_ns + int(_LEAD_IN_S * 1e9)
-    # A few a second are too few to leave those of the lead-in out.
-    by_ts = {str(entry.fields["ts"]).encode(): start_ns + entry.after_ns for entry in reversed(entries)}
+    by_ts = {ts: start_ns + entry.after_ns for entry in reversed(entries) for ts in _times(entry)}
     return (
         _latencies(dict(written), [(diff.origin, diff.at_ns) for diff in _of(HEATMAP, arrived)], begin_ns),
+        # A few a second are too few to leave those of the lead-in out.
         _latencies(by_ts, [(diff.ts, diff.at_ns) for diff in _of(GEX, arrived)], start_ns),
     )
 
