@@ -45,7 +45,9 @@ def test_status_json_has_the_whole_of_it(published: Database, redis_url: str) ->
     assert set(status) == {"redis", "dashboard", "stages", "epochs", "models", "dead", "drift"}
     assert "@" not in status["redis"]
     assert set(status["stages"]) == {"chain", "normalize", "hydrate", "calculate", "models", "vigil", "vexy"}
-    assert set(status["stages"]["hydrate"]) == {"lag", "pending", "oldest_ms", "consumers"}
+    assert set(status["stages"]["hydrate"]) == {
+        "lag", "pending", "oldest_ms", "undelivered_ms", "pending_ms", "consumers",
+    }
     assert {"epoch", "state", "age_ms", "contracts", "panes", "dirty"} <= set(status["epochs"]["SPX"])
     assert status["models"]["SPX"]["gex"]["version"] == 7
 
