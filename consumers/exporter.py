@@ -7,7 +7,6 @@ exporter a Redis is enough; several agree.
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import orjson
 from honcho.environ import parse_procfile
@@ -22,11 +21,9 @@ from pipeline.life import Life
 from pipeline.logs import get_log
 from pipeline.settings import Settings
 from pipeline.shipped import shipped
-from pipeline.status import Status, read_status
+from pipeline.status import LIVE_MS, Status, live_workers, main_thread_s, read_status
 
 DISCOVERY = "/discovery"
-LIVE_MS = 10_000
-"""A process that has not registered for so long is not counted as working."""
 LISTED_MS = 30_000
 """It is scraped for longer, so that it is seen to be down before it is gone."""
 _TURN_S = 0.5
@@ -81,14 +78,13 @@ class RedisCollector(Collector):
         yield _counter("redis_received_bytes", "Bytes it was sent", info["total_net_input_bytes"])
         yield _counter("redis_sent_bytes", "Bytes it sent", info["total_net_output_bytes"])
         yield _counter("redis_evicted_keys", "Keys it gave up for memory (must never happen)", info["evicted_keys"])
-        cpu = [float(info.get(f"used_cpu_{kind}_main_thread", info[f"used_cpu_{kind}"])) for kind in ("sys", "user")]
-        yield _counter("redis_cpu_seconds", "CPU of its main thread, which runs every script", sum(cpu))
+        yield _counter("redis_cpu_seconds", "CPU of its main thread, which runs every script", main_thread_s(info))
 
     def _pipeline(self) -> Iterator[Metric]:
         status = read_status(self._database, self._keys, self._settings.symbols)
         now_ms = _server_ms(self._database)
         yield from _stages(status)
-        live = [record["stage"] for record in _workers(self._database, self._keys, now_ms, LIVE_MS)]
+        live = [record["stage"] for record in live_workers(self._database, self._keys, LIVE_MS).values()]
         yield _gauges("workers", "Processes that have registered lately", ["stage"],
                       {(stage,): live.count(stage) for stage in dict.fromkeys([*self._stages, *live])})
         yield from self._streams(list(status.models), now_ms)
@@ -205,14 +201,9 @@ def discovery(database: Database, keys: Keys) -> bytes:
     """The HTTP service-discovery document of Prometheus: one target a live process, ``role`` its stage."""
     found = sorted(
         (record["metrics"].partition("://")[2], record["stage"])
-        for record in _workers(database, keys, _server_ms(database), LISTED_MS) if record["metrics"]
+        for record in live_workers(database, keys, LISTED_MS).values() if record["metrics"]
     )
     return orjson.dumps([{"targets": [target], "labels": {"role": stage}} for target, stage in found])
-
-
-def _workers(database: Database, keys: Keys, now_ms: int, within_ms: int) -> list[dict[str, Any]]:
-    records = [orjson.loads(record) for record in database.hvals(keys.workers())]
-    return [record for record in records if now_ms - record["heartbeat"] <= within_ms]
 
 
 def _server_ms(database: Database) -> int:

@@ -16,7 +16,7 @@ from walrus import Database
 
 from pipeline.audit import audit_epoch
 from pipeline.base_frame import store_frame
-from pipeline.epochs import Epochs
+from pipeline.epochs import Epochs, tell_feed
 from pipeline.geometry import has_drifted
 from pipeline.keys import Keys
 from pipeline.leader import Leadership
@@ -146,15 +146,7 @@ class Keeper:
         return market in (None, b"open") and bool(self._database.exists(self.keys.subscriptions(symbol)))
 
     def _tell_feed(self, symbol: str, epoch: str, event: str) -> None:
-        if self.scripts.run(
-            "dormant",
-            {
-                "active": self.keys.epoch_active(symbol), "meta": self.keys.epoch_meta(epoch),
-                "job": self.keys.chain_job(symbol), "epochs": self.keys.stream("epoch", symbol),
-            },
-            {"symbol": symbol, "epoch": epoch, "event": event, "ts": _now_ms(),
-             "names": dict(self.keys.names(symbol, epoch))},
-        ):
+        if tell_feed(self.scripts, self.keys, symbol, epoch, event, _now_ms()):
             self._log.info(f"feed {event}", symbol=symbol, epoch=epoch)
 
     # --- repair ---

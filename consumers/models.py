@@ -315,6 +315,7 @@ class ModelsStage:
                 edition.heads[name] = layout.read_head(text, name)
             if length == block.length:
                 edition.cells[name] = layout.read_cells(text, name)
+
     def _prepare(
         self, turn: "_Turn", known: Known, made: Sequence[Publication], part: Mapping[str, "_Computed"]
     ) -> list[dict[str, object]]:

@@ -7,6 +7,7 @@ from walrus import Database
 
 from pipeline.geometry import Pane, pane_order, unpack_pane
 from pipeline.keys import Keys
+from pipeline.scripts import Scripts
 
 _KEPT = 8
 
@@ -20,6 +21,18 @@ class Epoch:
     snapshot_ts: int
     rate: float
     panes: dict[str, Pane]
+
+
+def tell_feed(scripts: Scripts, keys: Keys, symbol: str, epoch: str, event: str, ts: int | str) -> bool:
+    """Say of an epoch that its feed fell ``dormant`` or ``resumed``; False where it is no longer the active one."""
+    return bool(scripts.run(
+        "dormant",
+        {
+            "active": keys.epoch_active(symbol), "meta": keys.epoch_meta(epoch), "job": keys.chain_job(symbol),
+            "epochs": keys.stream("epoch", symbol),
+        },
+        {"symbol": symbol, "epoch": epoch, "event": event, "ts": ts, "names": dict(keys.names(symbol, epoch))},
+    ))
 
 
 class Epochs:

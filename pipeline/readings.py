@@ -12,19 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import httpx
-import orjson
 from prometheus_client.parser import text_string_to_metric_families
 from redis.exceptions import ResponseError
 from walrus import Database
 
 from pipeline.keys import Keys
-from pipeline.status import STAGE_STREAMS, Status, read_status
+from pipeline.status import LIVE_MS, STAGE_STREAMS, Status, live_workers, main_thread_s, read_status
 
 BUSY = 0.7
 """A process that is busy for a greater part of its time lets entries wait whenever they come unevenly."""
 FULL = 0.9
 """Of Redis's one thread: beyond it more consumers only wait for each other."""
-_FRESH_MS = 10_000
 _PATIENCE_S = 2.0
 _ASKED = tuple(
     f"marketswarm_{name}" for name in (
@@ -91,18 +89,15 @@ class Works:
 def read(database: Database, keys: Keys, symbols: Iterable[str]) -> Reading:
     """Ask Redis, and every live worker. Raises RedisError."""
     named = tuple(symbols)
-    cpu = database.info("cpu")
-    busy_s = sum(float(cpu.get(f"used_cpu_{kind}_main_thread", cpu[f"used_cpu_{kind}"])) for kind in ("sys", "user"))
+    busy_s = main_thread_s(database.info("cpu"))
     status = read_status(database, keys, named)
     arrived = {
         stage: sum(_added(database, key) for noun in nouns for key in keys.streams(noun, named))
         for stage, nouns in STAGE_STREAMS.items()
     }
-    now_ms = int(database.time()[0]) * 1000
     live = {
-        (record["stage"], consumer.decode()): record["metrics"]
-        for consumer, value in database.hgetall(keys.workers()).items()
-        if now_ms - (record := orjson.loads(value))["heartbeat"] <= _FRESH_MS and record["metrics"]
+        (record["stage"], consumer): record["metrics"]
+        for consumer, record in live_workers(database, keys, LIVE_MS).items() if record["metrics"]
     }
     with httpx.Client(timeout=_PATIENCE_S, trust_env=False) as client, ThreadPoolExecutor(8) as pool:
         answers = pool.map(lambda address: _scrape(client, address), live.values())

@@ -1,9 +1,10 @@
 """How the pipeline fares, read from Redis alone: how far each stage is behind, which epochs live, what is published."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import orjson
 from redis.exceptions import ResponseError
 from walrus import Database
 
@@ -21,6 +22,8 @@ STAGE_STREAMS = {
 """The streams each stage reads; its consumer group has its name."""
 
 MODELS = ("heatmap", "gex", "gex_calls", "gex_puts", "market_mode", "liquidity_intent", "dealer_gravity")
+LIVE_MS = 10_000
+"""A process that has not registered for so long is not counted as working."""
 _COUNT_MAX = 1000  # entries counted one by one where the server has lost count after a trim: "at least so many"
 
 
@@ -94,6 +97,19 @@ def read_status(database: Database, keys: Keys, symbols: Iterable[str]) -> Statu
 def dead_streams(keys: Keys, symbols: Iterable[str]) -> list[str]:
     """Every stream of dead letters: one, or in the tagged layout one an underlying."""
     return list(dict.fromkeys([keys.dead(), *(keys.dead_of(keys.stream("ws", symbol)) for symbol in symbols)]))
+
+
+def live_workers(database: Database, keys: Keys, within_ms: int) -> dict[str, dict[str, Any]]:
+    """What processes say of themselves, by consumer, of those that have said so within so long."""
+    seconds, micros = database.time()
+    now_ms = int(seconds * 1000 + micros // 1000)
+    records = {name.decode(): orjson.loads(record) for name, record in database.hgetall(keys.workers()).items()}
+    return {name: record for name, record in records.items() if now_ms - record["heartbeat"] <= within_ms}
+
+
+def main_thread_s(cpu: Mapping[str, Any]) -> float:
+    """CPU of Redis's main thread, which runs every script, from INFO; of all of it on a server that does not say."""
+    return sum(float(cpu.get(f"used_cpu_{kind}_main_thread", cpu[f"used_cpu_{kind}"])) for kind in ("sys", "user"))
 
 
 def _active_symbols(database: Database, keys: Keys, symbols: tuple[str, ...]) -> list[str]:

@@ -30,6 +30,7 @@ from pipeline.bench.near_chain import SYMBOL
 from pipeline.bench.tape import Tape
 from pipeline.bench.workers import Workers, await_rest, workers
 from pipeline.stage import Engine
+from pipeline.status import main_thread_s
 
 CONSUMERS = (1, 2, 4)
 PER_FRAME = 50
@@ -167,8 +168,7 @@ def _await(market: Market, running: Workers, stage: str) -> None:
 
 def _busy_s(database: Database) -> float:
     """CPU seconds of the server's main thread; of all its threads where it cannot tell them apart."""
-    cpu = database.info("cpu")
-    return sum(float(cpu.get(f"used_cpu_{kind}_main_thread", cpu[f"used_cpu_{kind}"])) for kind in ("sys", "user"))
+    return main_thread_s(database.info("cpu"))
 
 
 def measured(

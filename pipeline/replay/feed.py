@@ -13,6 +13,7 @@ from typing import Protocol
 from walrus import Database
 
 from pipeline.entry import id_key
+from pipeline.epochs import tell_feed
 from pipeline.keys import Keys
 from pipeline.publication import HEATMAP
 from pipeline.replay.namespace import About, load, write
@@ -210,16 +211,7 @@ class Feed:
 
     def _tell_feed(self, told: Commit) -> None:
         """What the keeper told of the feed: it follows a clock, and so is part of the record."""
-        keys, symbol = self._keys, self.window.symbol
-        self._scripts.run(
-            "dormant",
-            {
-                "active": keys.epoch_active(symbol), "meta": keys.epoch_meta(told.epoch),
-                "job": keys.chain_job(symbol), "epochs": keys.stream("epoch", symbol),
-            },
-            {"symbol": symbol, "epoch": told.epoch, "event": told.kind, "ts": told.ts,
-             "names": dict(keys.names(symbol, told.epoch))},
-        )
+        tell_feed(self._scripts, self._keys, self.window.symbol, told.epoch, told.kind, told.ts)
 
     # --- waiting ---
     def _turn(self, wait_s: float) -> None:

@@ -18,7 +18,7 @@ from consumers.hydrate import HydrateStage
 from consumers.normalize import Begun, NormalizeStage
 from pipeline.claim import pane_values, read_pane
 from pipeline.entry import Entry
-from pipeline.epochs import Epoch, Epochs
+from pipeline.epochs import Epoch, Epochs, tell_feed
 from pipeline.errors import Gone, NotYet, Poison
 from pipeline.keys import Keys
 from pipeline.models.exposure import PaneExposure
@@ -244,7 +244,9 @@ class Verification:
             case "refresh":
                 self._normalize.refresh_chunk(self._chain(entries[0]), CONSUMER, int(commit.part))
             case _:
-                self._tell_feed(commit)
+                tell_feed(
+                    self._scripts, self._keys, self._window.symbol, commit.epoch, commit.kind, commit.ts
+                )
 
     def _chain(self, entry: Entry) -> Begun:
         """A chain, begun when the first of its commits comes. Those before it that nobody finished are put away."""
@@ -255,18 +257,6 @@ class Verification:
                 self._database.xack(entry.stream, "normalize", *(row["message_id"] for row in older))
             begun = self._begun[entry.id] = self._normalize.begin(entry, CONSUMER)
         return begun
-
-    def _tell_feed(self, commit: Commit) -> None:
-        keys, symbol = self._keys, self._window.symbol
-        self._scripts.run(
-            "dormant",
-            {
-                "active": keys.epoch_active(symbol), "meta": keys.epoch_meta(commit.epoch),
-                "job": keys.chain_job(symbol), "epochs": keys.stream("epoch", symbol),
-            },
-            {"symbol": symbol, "epoch": commit.epoch, "event": commit.kind, "ts": commit.ts,
-             "names": dict(keys.names(symbol, commit.epoch))},
-        )
 
     # --- what versions rest on ---
     def _look(self, seq: int) -> None:
