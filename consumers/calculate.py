@@ -56,6 +56,15 @@ class Claim(NamedTuple):
     seq: bytes
     spot: bytes
     packed: bytes
+    queued: bytes
+
+    @property
+    def first_mark(self) -> tuple[bytes, bytes] | None:
+        """Time and entry of the oldest event that marked the pane; None where nothing has since the last claim."""
+        if not self.queued:
+            return None
+        _, ts, origin, _ = self.queued.split(b"|")
+        return ts, origin
 
 
 @dataclass(slots=True)
@@ -172,6 +181,8 @@ class CalculateStage:
             changed = [part for name, value in fields.items() if held.fields.get(name) != value
                        for part in (name, value)]
             held.model, held.fields = tiles.model, fields
+        ts, origin = entry.text("ts").encode(), entry.fields.get(b"origin", b"")
+        tiles_ts, tiles_origin = (claim.first_mark or (ts, b"")) if job.purpose == "greeks" else (ts, origin)
         grids = pack_grids(held.model)
         whole, patches = (b"", grid_patches(held.grids, grids)) if held.grids else (grids, [])
         held.grids = grids
@@ -181,9 +192,8 @@ class CalculateStage:
              "grids": keys.grids(epoch.id, job.pane_name)},
             {
                 "group": self.name, "entry": entry.id, "symbol": job.symbol, "epoch": epoch.id, "pane": job.pane_name,
-                "token": claim.token, "seq": claim.seq, "ts": entry.text("ts"),
-                "origin": entry.fields.get(b"origin", b""), "fields": changed, "whole": whole, "patches": patches,
-                "owing": int(tiles_alone),
+                "token": claim.token, "seq": claim.seq, "ts": tiles_ts, "origin": tiles_origin, "greeks_ts": ts,
+                "fields": changed, "whole": whole, "patches": patches, "owing": int(tiles_alone),
                 "names": {**keys.names(job.symbol, epoch.id), "analytics": keys.analytics(self.name, job.symbol)},
             },
         )

@@ -20,7 +20,8 @@ ARGV[8] cached     the claim number whose values the caller holds, or ''
 ARGV[9] purpose    what the caller will compute: 'tiles' alone, 'all', or 'greeks' (all, for an entry that is owed)
 ARGV[10] since     when an owed entry was first queued, ms
 
-Returns {'claimed', token, claim number, seq, spot, msgpack list: ticker, bid, ask, iv, gamma, oi, volume, ...},
+Returns {'claimed', token, claim number, seq, spot, msgpack list: ticker, bid, ask, iv, gamma, oi, volume, ..., the
+pane's queued entry or '' (entry|ts|origin|reason of what was marked first)},
 {'unknown'} where the caller must read the pane first (nothing was written), or one word, acknowledged but for 'gone':
 'gone', 'retired' (the epoch), 'held' (by another, who will see the marks and the debt), 'clean', or 'paid' (greeks that
 were computed meanwhile).
@@ -47,7 +48,7 @@ end
 if holder and not own_lease then return vanish('held') end
 local marks = redis.call('SMEMBERS', dirty)
 if #marks == 0 and not own_lease and purpose ~= 'greeks' then return vanish('clean') end
--- An entry that held the pane before took marks that its next holder has not seen, whatever it computed of them.
+-- An entry that is done anew took marks that nobody has computed yet: its pane is read, and computed whole.
 if cached ~= (redis.call('HGET', tiles, 'claims') or '0') or (own_lease and purpose == 'tiles') then
   return {'unknown'}
 end
@@ -55,6 +56,7 @@ end
 local number = redis.call('HINCRBY', tiles, 'claims', 1)
 local token = entry .. '/' .. number
 redis.call('SET', lease, token)
+local first = redis.call('HGET', queued, pane) or ''
 redis.call('DEL', dirty)
 redis.call('HDEL', queued, pane)
 if purpose ~= 'tiles' then redis.call('HDEL', owed, pane) end -- from here on this entry owes them
@@ -64,4 +66,4 @@ for _, member in ipairs(marks) do
   if member ~= '*' and member ~= 'spot' then tickers[#tickers + 1] = member end
 end
 return {'claimed', token, number, redis.call('GET', sequence) or '0', redis.call('GET', spot) or '',
-  values_of(contract, tickers)}
+  values_of(contract, tickers), first}

@@ -14,13 +14,14 @@ ARGV[4] epoch
 ARGV[5] pane
 ARGV[6] token
 ARGV[7] seq        the commit the values were claimed at
-ARGV[8] ts         oldest event behind it
+ARGV[8] ts         oldest event behind its tiles
 ARGV[9] origin     the entry of that event
 ARGV[10] fields    msgpack list: field, packed value, ... of what the caller computed and holds for changed
 ARGV[11] names     msgpack map: the keys of the epoch and its underlying
 ARGV[12] whole     every tile, where the caller does not know what is stored, or ''
 ARGV[13] patches   msgpack list: offset, bytes, ... of the tiles that changed, where it does
 ARGV[14] owing     1 where tiles alone were computed
+ARGV[15] greeks_ts  oldest event behind everything else
 
 Returns how many fields and patches changed, -1 for a stale token, -2 for an epoch that is no longer active.
 ]]
@@ -28,7 +29,7 @@ local stream, tiles, grids = KEYS[1], KEYS[2], KEYS[3]
 local group, entry, symbol, epoch, pane = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local token, seq, ts, origin = ARGV[6], ARGV[7], ARGV[8], ARGV[9]
 local fields, names = cmsgpack.unpack(ARGV[10]), cmsgpack.unpack(ARGV[11])
-local whole, patches, owing = ARGV[12], cmsgpack.unpack(ARGV[13]), ARGV[14] == '1'
+local whole, patches, owing, greeks_ts = ARGV[12], cmsgpack.unpack(ARGV[13]), ARGV[14] == '1', ARGV[15]
 
 -- @include mark
 -- @include mark_model
@@ -65,12 +66,14 @@ if changed > 0 or first then
   if moved > 0 or first then redis.call('HSET', tiles, 'seq', seq) end
   if computed > 0 or first then
     redis.call('HSET', tiles, 'greeks', seq, unpack(sets))
-    redis.call('HSETNX', names.models_state, 'greeks_ts', ts)
+    redis.call('HSETNX', names.models_state, 'greeks_ts', greeks_ts)
   end
   redis.call('HINCRBY', tiles, 'version', 1)
   if first then redis.call('HINCRBY', names.meta, 'computed', 1) end
   -- Tiles name the event behind them; what is deferred is older, and names none.
-  mark_model(names, symbol, epoch, pane, ts, (moved > 0 or first) and origin or '', first and complete(names))
+  local tiles_too = moved > 0 or first
+  mark_model(names, symbol, epoch, pane, tiles_too and ts or greeks_ts, tiles_too and origin or '',
+    first and complete(names))
 end
 redis.call('HINCRBY', names.analytics, owing and 'tiles_first' or 'computed', 1)
 if changed > 0 then redis.call('HINCRBY', names.analytics, 'changed', 1) end

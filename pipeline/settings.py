@@ -111,7 +111,7 @@ class Settings(BaseSettings):
     """How often an entry is tried alone before it moves to massive:dead."""
     drain_s: float = Field(10.0, gt=0, le=300)
     """How long a worker may take to finish what it has read after SIGTERM; the rest is handed back."""
-    greeks_interval_s: float = Field(0.1, ge=0, le=0.5)
+    greeks_interval_s: float = Field(0.25, ge=0, le=0.5)
     """How long greeks of a pane, and what rests on them, wait for more ticks: tiles never do."""
     lag_limit: int = Field(10_000, ge=1)
     """Entries a stage may be behind before /readyz turns red."""

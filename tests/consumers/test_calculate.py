@@ -142,6 +142,26 @@ def test_a_debt_whose_entry_comes_while_the_pane_is_held_is_queued_anew_with_its
     assert (newest[b"reason"], newest[b"since"]) == (b"greeks", since.encode())
 
 
+def test_tiles_name_the_event_that_moved_them_whoever_computed_them(desk: Desk) -> None:
+    def origins() -> list[str]:
+        rows = desk.database.xrange(desk.keys.stream("model", "SPX"))
+        return [fields[b"origin"].decode() for _, fields in rows if fields[b"model"] == b"heatmap"]
+
+    def publish() -> None:
+        for stage in ("hydrate", "calculate", "models"):
+            desk.engines[stage].step()
+
+    known = len(origins())
+    first = desk.frame([quote(AT_THE_MONEY, 12.0, 13.0, T0 + 5, 9)])
+    publish()
+    second = desk.frame([quote(AT_THE_MONEY, 14.0, 15.0, T0 + 6, 10)])
+    publish()  # greeks of the first, with the tiles of the second
+    desk.tick(15.0, T0 + 7, 11)
+    desk.run_on()
+    assert origins()[known : known + 2] == [first, second]
+    assert not set(origins()[known + 3 :]) - {""}, "greeks alone name none"
+
+
 def test_a_publication_that_is_owed_while_the_underlying_is_held_is_queued_anew_with_its_age(desk: Desk) -> None:
     state, lease = desk.keys.models_state("SPX"), desk.keys.models_lease("SPX")
     desk.tick()
