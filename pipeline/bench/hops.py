@@ -162,7 +162,7 @@ def run(bench: Bench) -> Result:
         if raced:
             ratios[key] = ratio(figures["engine"], best_of([figures[peer.name] for peer in raced]))
             pairs[key] = "engine", max((peer.name for peer in raced), key=lambda name: figures[name].median)
-    notes = [f"{name} is not installed: pip install 'marketswarm[bench]'" for name in missing]
+    notes = [f"{name} is not installed: see Benchmark in README.md" for name in missing]
     return Result("hops", figures, ratios, pairs, tuple(notes))
 
 
