@@ -13,7 +13,7 @@ from pipeline.bench.peers.peer import PEERS, Peer, check, jobs_per_s
 from pipeline.bench.recompute import HEATMAP, Recompute, stored_tiles
 from pipeline.bench.registry import benchmarks
 
-OURS = ("hops", "models", "old", "hydrate", "memory", "metrics")
+OURS = ("hops", "models", "old", "hydrate", "memory", "metrics", "replay")
 
 
 @pytest.fixture
@@ -57,7 +57,7 @@ def test_a_peer_that_is_not_installed_is_left_out_and_named(tiny: Bench, monkeyp
     monkeypatch.setattr(hops, "PEERS", (Peer("nobody", "no_such_library", 100),))
     result = hops.run(tiny)
     assert set(result.figures) == {"engine", "bare"}
-    assert result.notes == ("nobody is not installed: pip install 'marketswarm[bench]'",)
+    assert result.notes == ("nobody is not installed: see Benchmark in README.md",)
 
 
 @pytest.mark.parametrize(("passed", "totals"), [(2, {"a": 1, "b": 5}), (3, {"a": 1, "b": 4}), (3, {"a": 7})])
