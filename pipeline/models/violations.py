@@ -6,6 +6,7 @@ for more than w) a quote is stale or there is an arbitrage: ``stale_or_arb``. No
 """
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -13,6 +14,7 @@ from pipeline.models.quotes import MILLS_PER_DOLLAR, Floats
 from pipeline.models.strategies import GRID_KEYS, MISSING, Mills
 
 MAX_LISTED = 50
+_BOUNDED = tuple(key for key in GRID_KEYS if not key.startswith("single"))
 KINDS = ("noise", "stale_or_arb")
 
 
@@ -30,27 +32,31 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
     The list has ``stale_or_arb`` before ``noise``, then the larger breach first, then the order of GRID_KEYS, strikes
     and widths, so that equal grids give equal lists. ``by`` is the breach in dollars.
     """
-    keys = [key for key in GRID_KEYS if not key.startswith("single")]
-    stacked = np.stack([grids[key] for key in keys])  # [4, 3, S, W]
-    mid, buy, sell = stacked[:, 0], stacked[:, 1], stacked[:, 2]
-    # Written out for every strike: numpy broadcasts along a short last axis at a quarter of the speed.
-    bound = np.broadcast_to(np.rint(widths * MILLS_PER_DOLLAR).astype(np.int32), mid.shape[1:]).copy()
-    # MISSING wraps around in int32, hence the mask comes last.
-    missing = mid == MISSING
-    natural, at_mid = np.maximum(-buy, sell - bound), np.maximum(-mid, mid - bound)
-    np.copyto(natural, 0, where=missing)
-    np.copyto(at_mid, 0, where=missing)
-    arbitrage = natural > 0
-    noise = (at_mid > 0) & ~arbitrage
-    counts = {"noise": int(np.count_nonzero(noise)), "stale_or_arb": int(np.count_nonzero(arbitrage))}
-    where = np.flatnonzero(noise | arbitrage)
-    is_arbitrage = arbitrage.ravel()[where]
-    breach = np.where(is_arbitrage, natural.ravel()[where], at_mid.ravel()[where])
-    order = np.lexsort((-breach, ~is_arbitrage))[:MAX_LISTED]  # stable: ties keep the order of the grids
-    tiles, rows, columns = np.unravel_index(where[order], mid.shape)
+    # No natural price breaks a bound that mid keeps: it costs no less to buy than mid, and brings no more. So mid is
+    # looked at alone, and as an unsigned number, where what is negative or MISSING is above every bound.
+    stacked = np.stack([grids[key] for key in _BOUNDED])  # [4, 3, S, W]
+    mids, plane = stacked[:, 0], strikes.size * widths.size
+    highest = _highest(widths.astype(np.float64).tobytes(), strikes.size)
+    where = np.flatnonzero((mids.view(np.uint32) > highest.view(np.uint32)) & (mids != MISSING))
+    tiles, cells = np.divmod(where, max(plane, 1))
+    at_mid, buy, sell = (stacked.ravel().take((3 * tiles + pricing) * plane + cells) for pricing in range(3))
+    width = highest.take(cells)
+    natural = np.maximum(-buy, sell - width)
+    is_arbitrage = natural > 0
+    breach = np.where(is_arbitrage, natural, np.maximum(-at_mid, at_mid - width))
+    arbitrages = int(np.count_nonzero(is_arbitrage))
+    counts = {"noise": where.size - arbitrages, "stale_or_arb": arbitrages}
+    rank = breach + (is_arbitrage.astype(np.int64) << 32)
+    if rank.size > MAX_LISTED:  # sorted are only those that may be listed
+        least = np.partition(rank, rank.size - MAX_LISTED)[rank.size - MAX_LISTED]
+        listed = np.flatnonzero(rank >= least)
+    else:
+        listed = np.arange(rank.size)
+    order = listed[np.argsort(-rank[listed], kind="stable")][:MAX_LISTED]  # ties keep the order of the grids
+    tiles, (rows, columns) = tiles[order], np.divmod(cells[order], max(widths.size, 1))
     worst: list[dict[str, object]] = [
         {
-            "tile": keys[tile],
+            "tile": _BOUNDED[tile],
             "strike": strike,
             "width": width,
             "kind": KINDS[int(arbitrary)],
@@ -66,6 +72,12 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
         )
     ]
     return Violations(counts, worst)
+
+
+@lru_cache(maxsize=64)
+def _highest(widths: bytes, strikes: int) -> Mills:
+    """The bound of every tile, int32[S, W]: numpy broadcasts along a short last axis at a quarter of the speed."""
+    return np.tile(np.rint(np.frombuffer(widths) * MILLS_PER_DOLLAR).astype(np.int32), (strikes, 1))
 
 
 def plain_number(value: float) -> int | float:

@@ -26,8 +26,9 @@ FORWARD_STRIKES = 10
 # Where one tick is worth more than this many points of volatility, a mid says more about the tick than the market.
 MAX_POINTS_PER_TICK = 2.0
 MAX_TOTAL_VOLATILITY = 5.0
-ITERATIONS = 4  # v is then good to 1e-10 of itself everywhere from 3e-5 to 5; two do below 2
+ITERATIONS = 2, 2  # for every strike; more for those that are not settled by then
 SETTLED = 1e-3  # the last step over v: the convergence is cubic, so that the error left is about its third power
+WELL_SETTLED = 1e-4  # nothing is gained by going on: v is good to 1e-10 of itself, everywhere from 3e-5 to 5
 
 _SQRT_HALF = math.sqrt(0.5)
 _SQRT_TAU = math.sqrt(2.0 * math.pi)
@@ -123,7 +124,8 @@ def _forward(strikes: Floats, mids: Floats, spot: float, growth: float) -> tuple
 
 def _tick(price: Floats, quotes: Quotes) -> Floats:
     """The least step of a price in dollars: 0.05 below $3 and 0.10 from there, or less where the pane quotes finer."""
-    finest = int(np.gcd.reduce(np.gcd(quotes.bid, quotes.ask), axis=None)) / MILLS_PER_DOLLAR
+    # Prices one after the other: what they have in common is small after a few, and each step is then short.
+    finest = math.gcd(*(int(np.gcd.reduce(side, axis=None)) for side in (quotes.bid, quotes.ask))) / MILLS_PER_DOLLAR
     standard = np.where(price < 3.0, 0.05, 0.10)
     return np.minimum(standard, finest)
 
@@ -145,23 +147,34 @@ def total_volatility(price: Floats, forward: float, strikes: Floats) -> Floats:
         beta = np.where(solvable, beta, 0.01)
         log_beta = np.log(beta)
         low = beta * _SQRT_TAU  # b never exceeds v / sqrt(2 pi)
-        high = np.full_like(x, MAX_TOTAL_VOLATILITY)
-        v = _start(x, beta, low)
-        for _ in range(ITERATIONS):
-            h, t = x / v, 0.5 * v
-            scaled = erfcx(-_SQRT_HALF * (h + t)) - erfcx(_SQRT_HALF * (t - h))
-            h_squared = h * h
-            excess = np.log(0.5 * scaled) - 0.5 * (h_squared + t * t) - log_beta
-            slope = _TWO_OVER_SQRT_TAU / scaled
-            newton = excess / slope
-            bend = h_squared / v - 0.5 * t - slope
-            below = excess < 0.0
-            low = np.where(below, v, low)
-            high = np.where(below, high, v)
-            trial = v - newton / (1.0 - 0.5 * newton * bend)
-            before, v = v, np.where((trial >= low) & (trial <= high), trial, 0.5 * (low + high))
-        solvable &= np.abs(v - before) < SETTLED * v
+        state = _start(x, beta, low), low, np.full_like(x, MAX_TOTAL_VOLATILITY)
+        for _ in range(ITERATIONS[0]):
+            before, state = state[0], _closer(x, log_beta, *state)
+        v = state[0]
+        step = np.abs(v - before)
+        loose = np.flatnonzero(solvable & ~(step < WELL_SETTLED * v))
+        if loose.size:
+            x, log_beta, state = x[loose], log_beta[loose], (v[loose], state[1][loose], state[2][loose])
+            for _ in range(ITERATIONS[1]):
+                before, state = state[0], _closer(x, log_beta, *state)
+            v[loose], step[loose] = state[0], np.abs(state[0] - before)
+        solvable &= step < SETTLED * v
     return np.where(solvable, v, np.nan)
+
+
+def _closer(x: Floats, log_beta: Floats, v: Floats, low: Floats, high: Floats) -> tuple[Floats, Floats, Floats]:
+    """One of Halley's steps: v, and the bracket that it stays in."""
+    h, t = x / v, 0.5 * v
+    scaled = erfcx(-_SQRT_HALF * (h + t)) - erfcx(_SQRT_HALF * (t - h))
+    h_squared = h * h
+    excess = np.log(0.5 * scaled) - 0.5 * (h_squared + t * t) - log_beta
+    slope = _TWO_OVER_SQRT_TAU / scaled
+    newton = excess / slope
+    bend = h_squared / v - 0.5 * t - slope
+    below = excess < 0.0
+    low, high = np.where(below, v, low), np.where(below, high, v)
+    trial = v - newton / (1.0 - 0.5 * newton * bend)
+    return np.where((trial >= low) & (trial <= high), trial, 0.5 * (low + high)), low, high
 
 
 def _start(x: Floats, beta: Floats, low: Floats) -> Floats:
