@@ -253,7 +253,7 @@ async def _follow(
                 subscriber.sending_since = 0.0
             piece = await hub.catch_up(subscriber) if subscriber.behind else await subscriber.take()
     finally:
-        hub.subscribers.discard(subscriber)
+        hub.unsubscribe(subscriber)
 
 
 async def _play(

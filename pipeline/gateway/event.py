@@ -11,7 +11,7 @@ from pipeline.gateway.view import WHOLE, View
 
 GZIP_HEADER = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\xff"
 """A compressed stream begins with this. Its end mark never comes: a stream of events is cut, not ended."""
-_LEVEL = 5
+_LEVEL = 4
 
 Position = tuple[int, int, int]
 """(ms, sequence, rank of the stream): all streams of a server in one order, for their ids are its clock's."""

@@ -149,7 +149,7 @@ class Hub:
         """``connect`` opens a client, and tells the function it is given of every connection."""
         self.symbols = symbols
         self.documents = Documents(connect(None), keys, symbols)
-        self.subscribers: set[Subscriber] = set()
+        self._listening: dict[Channel, set[Subscriber]] = {}
         self._reader = Reader(connect, keys, symbols)
         self._watched = Documents(connect(None), keys, symbols)
         self._kept_s = kept_s
@@ -182,7 +182,7 @@ class Hub:
         self._stop.set()
         if self._beating is not None:
             self._beating.cancel()
-        for subscriber in self.subscribers:
+        for subscriber in self._subscribers():
             subscriber.close()
 
     @property
@@ -202,8 +202,17 @@ class Hub:
             subscriber.close()  # it came in while the others were sent away
         if self._begun.is_set():
             self._place(subscriber)
-        self.subscribers.add(subscriber)
+        self._listening.setdefault(channel, set()).add(subscriber)
         return subscriber
+
+    def unsubscribe(self, subscriber: Subscriber) -> None:
+        of = self._listening[subscriber.channel]
+        of.discard(subscriber)
+        if not of:
+            del self._listening[subscriber.channel]
+
+    def _subscribers(self) -> list[Subscriber]:
+        return [subscriber for of in self._listening.values() for subscriber in of]
 
     def _place(self, subscriber: Subscriber) -> None:
         """Where it goes on, once. It is behind already: as who begins."""
@@ -325,7 +334,7 @@ class Hub:
 
     def _hand_over(self, events: list[Event]) -> None:
         """Frames of what is listened to are made here: compressing is no work for the event loop."""
-        for channel in {subscriber.channel for subscriber in tuple(self.subscribers)}:
+        for channel in tuple(self._listening):
             channel.piece(events)
         self._on_loop(lambda: self._deliver(events))
 
@@ -361,24 +370,20 @@ class Hub:
         self._ring_bytes = 0
         self._floor = floor
         self._snapshots.clear()
-        for subscriber in self.subscribers:
+        for subscriber in self._subscribers():
             if subscriber.placed:
                 subscriber.fall_behind(why)
 
     def _open(self) -> None:
         self._begun.set()
-        for subscriber in self.subscribers:
+        for subscriber in self._subscribers():
             self._place(subscriber)
 
     def _deliver(self, events: list[Event]) -> None:
-        pieces: dict[Channel, bytes] = {}
-        for subscriber in self.subscribers:
-            channel = subscriber.channel
-            piece = pieces.get(channel)
-            if piece is None:
-                piece = pieces[channel] = channel.piece(events)
-            if piece:
-                subscriber.put(piece)
+        for channel, subscribers in self._listening.items():
+            if piece := channel.piece(events):
+                for subscriber in subscribers:
+                    subscriber.put(piece)
         self._keep(events)
 
     def _keep(self, events: list[Event]) -> None:
@@ -415,7 +420,7 @@ class Hub:
         while True:
             await asyncio.sleep(HEARTBEAT_S)
             beat, now = self._heartbeat(), time.monotonic()
-            for subscriber in tuple(self.subscribers):
+            for subscriber in self._subscribers():
                 if subscriber.sending_since and now - subscriber.sending_since > STUCK_S:
                     metrics.GATEWAY_STUCK.inc()
                     subscriber.cut_off()
