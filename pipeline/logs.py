@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+import threading
 import time
 from types import TracebackType
 from typing import Any
@@ -34,26 +35,29 @@ def get_log(**bound: Any) -> Log:
 
 
 class Outage:
-    """Says once that something broke and once that it healed, with the downtime; quiet in between."""
+    """Says once that something broke and once that it healed, with the downtime; quiet in between. Threads share it."""
 
     def __init__(self, log: Log, what: str) -> None:
         self._log = log
         self._what = what
         self._since: float | None = None
+        self._lock = threading.Lock()
 
     @property
     def broken(self) -> bool:
         return self._since is not None
 
     def broke(self, why: str, **facts: Any) -> None:
-        if self._since is None:
-            self._since = time.monotonic()
-            self._log.warning(f"{self._what} broke", why=why, **facts)
+        with self._lock:
+            if self._since is None:
+                self._since = time.monotonic()
+                self._log.warning(f"{self._what} broke", why=why, **facts)
 
     def healed(self, **facts: Any) -> None:
-        if self._since is not None:
-            self._log.info(f"{self._what} healed", down_s=round(time.monotonic() - self._since, 3), **facts)
-            self._since = None
+        with self._lock:
+            if self._since is not None:
+                self._log.info(f"{self._what} healed", down_s=round(time.monotonic() - self._since, 3), **facts)
+                self._since = None
 
     def __enter__(self) -> "Outage":
         return self

@@ -159,7 +159,7 @@ def test_no_value_is_written_twice(database: Database, make_desk: MakeDesk) -> N
         for _ in range(3):
             desk.push()
         desk.push(t=MORNING_MS + 2)
-        wait_until(lambda: desk.counted("unchanged") == 2, "the count")
+        wait_until(lambda: desk.counted("unchanged") >= 2, "the count")  # REST may have been asked once more
         assert desk.values()[1:] == [(MORNING_MS + 1, 6801.25), (MORNING_MS + 2, 6801.25)]
 
 
