@@ -107,32 +107,37 @@ class CalculateStage:
         return due_in_s(entry, interval_s) if entry.fields.get(b"reason") == GREEKS else 0.0
 
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
-        """All panes of a batch on one way to the server and back for the claims, and one for the commits."""
+        """All panes of a batch in one conversation: while the server claims one, another is computed."""
         waiting = [self._job(entry) for entry in entries]
-        claimed: list[_Job] = []
         while waiting:
             for job in waiting:
                 if job.held is None and job.pane is not None:
                     reading = read_pane(self.scripts, self.keys, job.epoch_id, job.pane)
                     job.held = Held(reading.claims, reading.values)
-            replies = self.scripts.run_all([self._claim(job, consumer) for job in waiting])
-            unknown = []
-            for job, reply in zip(waiting, replies, strict=True):
-                if reply[0] == b"claimed":
-                    job.claim = Claim(*reply[1:])
-                    claimed.append(job)
-                elif reply[0] == b"unknown":  # somebody else has claimed it since
-                    if job.pane is None:
-                        raise RuntimeError(f"the geometry of {job.epoch_id} is gone while it is active")
-                    job.held = None
-                    unknown.append(job)
-                elif job.held is not None and job.held.model is not None:  # nothing came of it: what was known is true
-                    self._keep((job.epoch_id, job.pane_name), job.held)
+            with self.scripts.conversation() as server:
+                for job in waiting:
+                    server.send(self._claim(job, consumer))
+                claimed: list[tuple[_Job, Call]] = []
+                unknown: list[_Job] = []
+                for job in waiting:
+                    reply = server.reply()
+                    if reply[0] == b"claimed":
+                        job.claim = Claim(*reply[1:])
+                        claimed.append((job, self._computed(job)))
+                    elif reply[0] == b"unknown":  # somebody else has claimed it since
+                        if job.pane is None:
+                            raise RuntimeError(f"the geometry of {job.epoch_id} is gone while it is active")
+                        job.held = None
+                        unknown.append(job)
+                    elif job.held is not None and job.held.model is not None:
+                        # Nothing came of it: what was known is true.
+                        self._keep((job.epoch_id, job.pane_name), job.held)
+                for _, commit in claimed:  # at once: what is committed together is published together
+                    server.send(commit)
+                for job, _ in claimed:
+                    if server.reply() >= 0 and job.held is not None:
+                        self._keep((job.epoch_id, job.pane_name), job.held)
             waiting = unknown
-        commits = [self._computed(job) for job in claimed]
-        for job, done in zip(claimed, self.scripts.run_all(commits), strict=True):
-            if done >= 0 and job.held is not None:
-                self._keep((job.epoch_id, job.pane_name), job.held)
 
     def _job(self, entry: Entry) -> "_Job":
         try:

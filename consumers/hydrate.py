@@ -20,7 +20,7 @@ from pipeline.frames import FrameError, FrameReader
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.registers import ValueFault
-from pipeline.scripts import Argument, Scripts
+from pipeline.scripts import Argument, Call, Scripts
 from pipeline.settings import Settings
 from pipeline.worth import Batch, Section, Worths
 
@@ -84,11 +84,12 @@ class HydrateStage:
         ready: _Ready | None = self._batch(frames)
         while ready is not None:
             later = list(frames)
-            call = self.scripts.begin("hydrate", *self._call(ready[0].entries, consumer, self._sections(ready)))
-            try:
-                following = self._batch(frames) if frames else None
-            finally:
-                self._finish(call.result(), ready, consumer, later)
+            with self.scripts.conversation() as server:
+                server.send(Call("hydrate", *self._call(ready[0].entries, consumer, self._sections(ready))))
+                try:
+                    following = self._batch(frames) if frames else None
+                finally:
+                    self._finish(server.reply(), ready, consumer, later)
             ready = following
 
     def _batch(self, frames: deque[Entry]) -> _Ready:

@@ -7,8 +7,9 @@ so that a rule that several scripts keep is written once. Structured arguments t
 
 import re
 import time
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -71,7 +72,7 @@ def _read(path: Path) -> Source:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a script, for Scripts.run_all."""
+    """One call of a script."""
 
     script: str
     keys: Mapping[str, str]
@@ -87,6 +88,10 @@ class Scripts:
             name: database.register_script(source.text) for name, source in sources().items()
         }
 
+    def sha(self, name: str) -> str:
+        """Under which the server knows a script."""
+        return str(self._scripts[name].sha)
+
     def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
         """Run one script. Lists and dicts are packed; what it returns is what its header says, strings as bytes."""
         ordered = _ordered(Call(name, keys, arguments))
@@ -94,86 +99,85 @@ class Scripts:
         try:
             reply = self._scripts[name](*ordered)
         finally:
-            _count_calls(name, 1, time.perf_counter() - began)
+            _count_call(name, time.perf_counter() - began)
         _count_refusal(name, reply)
         return reply
 
-    def release(self, connection: Any) -> None:
-        self._database.connection_pool.release(connection)
-
-    def begin(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> "UnderWay":
-        """Send a call and do something else while the server runs it. Its reply must be asked for."""
-        call = Call(name, keys, arguments)
-        ordered_keys, ordered_arguments = _ordered(call)
+    @contextmanager
+    def conversation(self) -> "Iterator[Conversation]":
+        """Calls on one connection, sent without waiting for the replies of those before. Who leaves before every reply
+        was read does not know what the server did, as after a lost connection."""
         pool = self._database.connection_pool
-        connection = pool.get_connection()
+        connection: Any = pool.get_connection()
+        conversation = Conversation(self, connection)
         try:
-            connection.send_command(
-                "EVALSHA", self._scripts[name].sha, len(ordered_keys), *ordered_keys, *ordered_arguments
-            )
-        except BaseException:
-            connection.disconnect()
+            yield conversation
+        finally:
+            if conversation.unanswered:
+                connection.disconnect()
             pool.release(connection)
-            raise
-        return UnderWay(self, call, connection)
 
     def run_all(self, calls: Sequence[Call]) -> list[Any]:
         """Run several calls on one way to the server and back; others' calls may come between. Their replies in order.
 
         Raises the first error among the replies: what the other calls did is done.
         """
-        replies: list[Any] = [None] * len(calls)
-        waiting = list(range(len(calls)))
-        while waiting:
-            with self._database.pipeline(transaction=False) as pipeline:
-                for index in waiting:
-                    keys, arguments = _ordered(calls[index])
-                    pipeline.evalsha(self._scripts[calls[index].script].sha, len(keys), *keys, *arguments)
-                began = time.perf_counter()
-                for index, reply in zip(waiting, pipeline.execute(raise_on_error=False), strict=True):
-                    replies[index] = reply
-                took_s = time.perf_counter() - began
-            for name, number in Counter(calls[index].script for index in waiting).items():
-                _count_calls(name, number, took_s * number / len(waiting))
-            waiting = [index for index in waiting if isinstance(replies[index], NoScriptError)]
-            for name in {calls[index].script for index in waiting}:
-                self._database.script_load(sources()[name].text)
-        for call, reply in zip(calls, replies, strict=True):
-            if isinstance(reply, Exception):
-                raise reply
-            _count_refusal(call.script, reply)
+        error: ResponseError | None = None
+        replies = []
+        with self.conversation() as server:
+            for call in calls:
+                server.send(call)
+            for _ in calls:
+                try:
+                    replies.append(server.reply())
+                except ResponseError as of_one:
+                    error = error or of_one
+        if error is not None:
+            raise error
         return replies
 
 
-class UnderWay:
-    """A call that was sent, and whose reply was not read yet."""
+class Conversation:
+    """See Scripts.conversation."""
 
-    def __init__(self, scripts: Scripts, call: Call, connection: Any) -> None:
+    def __init__(self, scripts: Scripts, connection: Any) -> None:
+        self.unanswered: deque[tuple[Call, float]] = deque()
         self._scripts = scripts
-        self._call = call
         self._connection = connection
-        self._began = time.perf_counter()
+        self._moved = False
+        self._heard = 0.0
 
-    def result(self) -> Any:
-        """Wait for the reply. A lost connection is raised, not mended: whoever reads own pending entries next knows."""
+    def send(self, call: Call) -> None:
+        """The server runs it while something else is done here. Its reply must be asked for."""
+        keys, arguments = _ordered(call)
+        self.unanswered.append((call, time.perf_counter()))
+        if not self._moved:
+            self._connection.send_command("EVALSHA", self._scripts.sha(call.script), len(keys), *keys, *arguments)
+
+    def reply(self) -> Any:
+        """That of the first call that has none yet. A lost connection is raised, not mended: whoever reads own pending
+        entries next knows."""
+        call, sent = self.unanswered[0]
         try:
+            if self._moved:
+                raise Moved
             reply = self._connection.read_response()
-            _count_refusal(self._call.script, reply)
-            return reply
-        except (NoScriptError, Moved):  # nothing was done
-            return self._scripts.run(self._call.script, self._call.keys, self._call.arguments)
+        except (NoScriptError, Moved) as error:  # nothing was done
+            self._moved = isinstance(error, Moved)  # nor was anything of what was sent after it
+            self.unanswered.popleft()
+            return self._scripts.run(call.script, call.keys, call.arguments)
         except ResponseError:
+            self.unanswered.popleft()
             raise
-        except BaseException:
-            self._connection.disconnect()
-            raise
-        finally:
-            _count_calls(self._call.script, 1, time.perf_counter() - self._began)
-            self._scripts.release(self._connection)
+        self.unanswered.popleft()
+        before, self._heard = max(sent, self._heard), time.perf_counter()
+        _count_call(call.script, self._heard - before)
+        _count_refusal(call.script, reply)
+        return reply
 
 
-def _count_calls(script: str, number: int, took_s: float) -> None:
-    metrics.SCRIPT_CALLS.labels(script).inc(number)
+def _count_call(script: str, took_s: float) -> None:
+    metrics.SCRIPT_CALLS.labels(script).inc()
     metrics.SCRIPT_SECONDS.labels(script).inc(took_s)
 
 

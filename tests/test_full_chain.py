@@ -1,7 +1,8 @@
 """The whole real SPX chain of 2026-08-20 through the provider's protocol and every stage; then one tick."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from consumers.keeper import Keeper
 from pipeline.cboe import CboeChain, read_chain
 from pipeline.contract import parse_ticker
 from pipeline.provider.rest import Rest
-from pipeline.scripts import Call, Scripts, UnderWay
+from pipeline.scripts import Call, Conversation, Scripts
 from pipeline.settings import Settings
 from pipeline.simulator import Simulator, SimulatorSettings
 from pipeline.stage import Engine
@@ -81,14 +82,17 @@ class WatchedScripts(Scripts):
         self._watch(name, arguments)
         return super().run(name, keys, arguments)
 
-    def begin(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Any]) -> UnderWay:
-        self._watch(name, arguments)
-        return super().begin(name, keys, arguments)
+    @contextmanager
+    def conversation(self) -> Iterator[Conversation]:
+        with super().conversation() as server:
+            send = server.send
 
-    def run_all(self, calls: Sequence[Call]) -> list[Any]:
-        for call in calls:
-            self._watch(call.script, call.arguments)
-        return super().run_all(calls)
+            def watched(call: Call) -> None:
+                self._watch(call.script, call.arguments)
+                send(call)
+
+            server.send = watched
+            yield server
 
 
 def tile_values(document: dict[str, Any]) -> dict[tuple[str, ...], Any]:

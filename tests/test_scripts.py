@@ -90,7 +90,10 @@ def test_a_server_that_has_forgotten_the_scripts_is_given_them_again(database: D
     nothing = [b"", b"", b"", []]
     assert scripts.run_all([call, call]) == [nothing, nothing]
     database.script_flush()
-    assert scripts.begin(call.script, call.keys, call.arguments).result() == nothing
+    with scripts.conversation() as server:
+        server.send(call)
+        server.send(call)
+        assert [server.reply(), server.reply()] == [nothing, nothing]
 
 
 def test_of_calls_sent_together_the_first_error_is_raised_and_the_others_are_done(database: Database) -> None:
@@ -100,10 +103,22 @@ def test_of_calls_sent_together_the_first_error_is_raised_and_the_others_are_don
     good, bad = ({"tiles": name, "grids": "g"} for name in ("t", "h"))
     with pytest.raises(ResponseError, match="WRONGTYPE"):
         scripts.run_all([Call("read_tiles", good, {"known": ""}), Call("read_tiles", bad, {"known": ""})])
-    with pytest.raises(ResponseError, match="WRONGTYPE"):
-        scripts.begin("read_tiles", bad, {"known": ""}).result()
-    reply = scripts.begin("read_tiles", good, {"known": ""}).result()
-    assert reply == [b"", b"", b"", [b"claims", b"7"]], "its connection is fit for use"
+    held = [b"", b"", b"", [b"claims", b"7"]]
+    with scripts.conversation() as server:
+        for keys in (bad, good):
+            server.send(Call("read_tiles", keys, {"known": ""}))
+        with pytest.raises(ResponseError, match="WRONGTYPE"):
+            server.reply()
+        assert server.reply() == held
+    assert scripts.run_all([Call("read_tiles", good, {"known": ""})]) == [held], "its connection is fit for use"
+
+
+def test_who_leaves_a_conversation_early_leaves_no_reply_to_the_next(database: Database) -> None:
+    scripts = Scripts(database)
+    database.hset("t", "claims", 7)
+    with scripts.conversation() as server:
+        server.send(Call("read_tiles", {"tiles": "t", "grids": "g"}, {"known": ""}))
+    assert scripts.run("read_tiles", {"tiles": "none", "grids": "g"}, {"known": ""}) == [b"", b"", b"", []]
 
 
 def test_no_key_name_is_spelled_outside_of_keys() -> None:

@@ -1,6 +1,8 @@
 """Consumers that die between any two steps, calls that are sent twice, and turns of others in the middle of a call."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pipeline.scripts import Argument, Call, Scripts
@@ -12,11 +14,18 @@ class DiedError(BaseException):
     """The process is gone at this instant. Not an Exception: nothing in the process gets to react."""
 
 
-class Done:
-    """A call whose reply is there as soon as it is sent."""
+class OneByOne:
+    """A conversation in which the server answers each call before it hears the next: anything may come between."""
 
-    def __init__(self, reply: Any) -> None:
-        self.result = lambda: reply
+    def __init__(self, scripts: Scripts) -> None:
+        self._scripts = scripts
+        self._replies: deque[Any] = deque()
+
+    def send(self, call: Call) -> None:
+        self._replies.append(self._scripts.run(call.script, call.keys, call.arguments))
+
+    def reply(self) -> Any:
+        return self._replies.popleft()
 
 
 class ChaosScripts(Scripts):
@@ -42,12 +51,9 @@ class ChaosScripts(Scripts):
             self._interleave()
         return reply
 
-    def begin(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
-        return Done(self.run(name, keys, arguments))
-
-    def run_all(self, calls: Sequence[Call]) -> list[Any]:
-        """One by one, as the server does them: anything may befall each."""
-        return [self.run(call.script, call.keys, call.arguments) for call in calls]
+    @contextmanager
+    def conversation(self) -> Iterator[Any]:
+        yield OneByOne(self)
 
 
 DECISIONS = ("die before", "die after", "twice", "others first", "others after")

@@ -6,14 +6,15 @@ of steps of several consumers can be played, the same one again and again.
 
 import queue
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from pipeline.scripts import Argument, Call, Scripts
+from pipeline.scripts import Argument, Scripts
 from pipeline.stage import Engine
-from tests.properties.chaos import DiedError, Done
+from tests.properties.chaos import DiedError, OneByOne
 from tests.world import World
 
 _PATIENCE_S = 20.0
@@ -41,12 +42,9 @@ class _StringedScripts(Scripts):
             raise DiedError(name)
         return reply
 
-    def begin(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
-        return Done(self.run(name, keys, arguments))
-
-    def run_all(self, calls: Sequence[Call]) -> list[Any]:
-        """One by one, as the server does them: anything may come between."""
-        return [self.run(call.script, call.keys, call.arguments) for call in calls]
+    @contextmanager
+    def conversation(self) -> Iterator[Any]:
+        yield OneByOne(self)
 
 
 class Puppet:
