@@ -2,28 +2,29 @@
 //
 // `base` holds cells and bars and is touched cell by cell; `above` holds lines, tags and the cursor, a dozen strokes that
 // are drawn whole. Both stand still in the scrolling box while its spacer moves: what is drawn is what is in sight.
+// All of it is drawn in the worker; `surface.js` is its other half in the page.
 
+import { drawAxis, drawBars } from "./bars.js";
+import { drawLines } from "./levels.js";
+import { heldScale, MONO, shade } from "./palette.js";
 import { flagOf, sideAt, valueOf } from "./tiles.js";
-import { heldScale, inks, shade } from "./palette.js";
-import { cellPrice, cellRatio, cellShare, dollarsShort, price } from "./words.js";
+import { cellPrice, cellRatio, cellShare, price } from "./words.js";
 
 const FLASH_MS = 500;
-const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
-const SANS = 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
 /** Pin and reward scales: a pin above this, a ratio of this, is the far end of the colours. */
 const REWARD_MOST = 100;
 
 export class Field {
-  /** `box` scrolls; `listen` has hover(tile|null), pick(tile), moved(). */
-  constructor({ box, spacer, base, above, axis }, listen) {
-    Object.assign(this, { box, spacer, base, above, axis, listen });
+  /** Three canvases without a document; `laid(tall, top)` tells how much there is to scroll through, and where it is. */
+  constructor({ base, above, axis }, still, laid) {
+    Object.assign(this, { base, above, axis, still, laid });
     this.paint = base.getContext("2d", { alpha: false });
     this.lines = above.getContext("2d");
     this.head = axis.getContext("2d", { alpha: false });
-    this.still = matchMedia("(prefers-reduced-motion: reduce)");
     this.view = null;
     this.rows = [];
-    this.rowHeight = this.rowSize = 20;
+    this.width = 0;
+    this.rowHeight = 20;
     this.size = 1;
     this.cursor = null;
     this.hovered = null;
@@ -35,15 +36,6 @@ export class Field {
     this.dirty = { all: true, cells: false, bars: false, lines: false };
     this.changed = new Uint8Array(0);
     this.asked = 0;
-    new ResizeObserver(() => this.resize()).observe(box);
-    for (const moves of ["wheel", "touchmove", "pointerdown", "keydown"]) {
-      box.addEventListener(moves, () => { this.centred = false; }, { passive: true });
-    }
-    box.addEventListener("scroll", () => this.want("all"), { passive: true });
-    above.addEventListener("pointermove", (event) => this.#hover(event));
-    above.addEventListener("pointerleave", () => this.#unhover());
-    above.addEventListener("click", (event) => this.#click(event));
-    addEventListener("resize", () => this.resize()); // also where only the pixel ratio changes
   }
 
   // --- what is shown ---
@@ -51,16 +43,14 @@ export class Field {
   /** view: {heatmap, pane, look, bars, book, scope, gex, calls, puts, spot, levels}. Everything is laid out anew. */
   show(view) {
     const other = !this.view || this.view.pane !== view.pane || this.view.heatmap.symbol !== view.heatmap.symbol;
-    const held = other ? null : this.priceAt(this.height / 2);
+    if (other) this.centred = true;
+    const middle = this.#middle();
     this.view = view;
     this.scale = this.barScale = 0;
     this.flashes.clear();
-    this.#layRows();
-    this.resize();
     if (other) this.cursor = null;
-    // The rows may be others: what was in the middle stays there, and at first that is spot.
-    if (other || this.centred) this.centre();
-    else if (held != null) this.box.scrollTop += this.yOf(held) - this.height / 2;
+    this.#layRows();
+    this.#lay(middle);
   }
 
   /** The same view of newer values whose rows are those of before. */
@@ -91,54 +81,63 @@ export class Field {
     this.scanned = 0;
   }
 
-  resize() {
-    const ratio = devicePixelRatio || 1;
-    const [width, height] = [this.box.clientWidth, this.box.clientHeight];
-    if (!this.view || !width || !height) return;
-    this.width = width;
-    this.height = height;
-    // Everything on the canvas grows with the page's letters: a 4K screen is read from the same chair.
-    this.size = Math.max(1, parseFloat(getComputedStyle(document.documentElement).fontSize) / 14);
-    this.rowHeight = Math.round(this.rowSize * this.size);
-    const { size } = this;
+  /** The room there is, and its look: {width, height, ratio, size, rowSize, inks}. */
+  resize(room) {
+    const middle = this.#middle();
+    Object.assign(this, room);
+    this.#lay(middle);
+  }
+
+  /** The price to be kept in the middle, or null where that is spot. */
+  #middle() {
+    return this.centred ? null : this.priceAt(this.height / 2);
+  }
+
+  #lay(middle) {
+    if (!this.view || !this.width) return;
+    const { width, height, ratio, size } = this;
+    this.rowHeight = Math.round(this.rowSize * size);
     this.axisHeight = Math.round(26 * size);
-    for (const [canvas, tall] of [[this.base, height], [this.above, height], [this.axis, this.axisHeight]]) {
+    for (const [canvas, context, tall] of [[this.base, this.paint, height], [this.above, this.lines, height], [this.axis, this.head, this.axisHeight]]) {
       canvas.width = Math.round(width * ratio);
       canvas.height = Math.round(tall * ratio);
-      canvas.style.width = `${width}px`;
-      canvas.style.height = `${tall}px`;
-      canvas.getContext("2d").setTransform(ratio, 0, 0, ratio, 0, 0);
+      context.setTransform(ratio, 0, 0, ratio, 0, 0);
     }
     const narrow = width < 560;
     const columns = this.columns();
     this.strikeWidth = narrow ? 46 : 66 * size;
     this.gutter = narrow ? 38 : width < 820 ? 84 : 118 * size;
     const least = narrow ? 72 : Math.min(420 * size, Math.max(150, width * 0.3));
-    const room = width - this.strikeWidth - this.gutter - least;
-    this.cellWidth = Math.max(narrow ? 30 : 40, Math.min((columns === 1 ? 220 : 104) * size, Math.floor(room / columns)));
+    const space = width - this.strikeWidth - this.gutter - least;
+    this.cellWidth = Math.max(narrow ? 30 : 40, Math.min((columns === 1 ? 220 : 104) * size, Math.floor(space / columns)));
     this.cellFont = `${(this.cellWidth < 38 ? 9 : this.rowSize >= 24 ? 13 : 11.5) * size}px ${MONO}`;
     this.heatEnd = this.strikeWidth + columns * this.cellWidth;
     this.barsAt = this.heatEnd + this.gutter;
     this.barsEnd = width - 6;
-    this.spacer.style.height = `${this.rows.length * this.rowHeight}px`;
-    this.inks = inks(this.box);
+    this.#scrollTo(this.#rowAt(middle ?? this.view.spot ?? 0));
     this.#drawAll(); // in the same task: a canvas that was given a size is empty
-  }
-
-  setRowHeight(height) {
-    const middle = this.priceAt(this.height / 2);
-    this.rowSize = height;
-    this.resize();
-    if (middle != null) this.box.scrollTop = this.yOf(middle) + this.top - this.height / 2;
-    this.want("all");
   }
 
   /** Scroll so that spot is in the middle. */
   centre() {
-    const spot = this.view?.spot;
-    if (spot == null || !this.rows.length) return;
-    this.box.scrollTop = Math.max(0, this.#rowAt(spot) * this.rowHeight + this.rowHeight / 2 - this.height / 2);
     this.centred = true;
+    if (!this.view || !this.width) return;
+    this.#scrollTo(this.#rowAt(this.view.spot ?? 0));
+    this.want("all");
+  }
+
+  #scrollTo(row) {
+    const tall = this.rows.length * this.rowHeight;
+    const top = (row + 0.5) * this.rowHeight - this.height / 2;
+    this.top = Math.round(Math.max(0, Math.min(tall - this.height, top)));
+    this.laid(tall, this.top);
+  }
+
+  /** The box was scrolled; by hand, then what is in the middle stays there. */
+  scrolled(top, byHand) {
+    if (byHand) this.centred = false;
+    if (top === this.top) return;
+    this.top = top;
     this.want("all");
   }
 
@@ -163,7 +162,7 @@ export class Field {
   }
 
   priceAt(y) {
-    const row = Math.round((y + this.box.scrollTop) / this.rowHeight - 0.5);
+    const row = Math.round((y + this.top) / this.rowHeight - 0.5);
     return this.rows[Math.max(0, Math.min(this.rows.length - 1, row))]?.strike ?? null;
   }
 
@@ -198,23 +197,21 @@ export class Field {
   frame() {
     this.asked = 0;
     if (!this.view || !this.width) return;
-    this.top = this.box.scrollTop; // read once: each time it is asked for, the browser first lays the page out
     if (this.dirty.all) return this.#drawAll();
     if (this.dirty.cells) this.#drawCells();
-    if (this.dirty.bars) this.#drawBars();
-    if (this.dirty.lines || this.dirty.bars) this.#drawLines();
+    if (this.dirty.bars) drawBars(this);
+    if (this.dirty.lines || this.dirty.bars) drawLines(this);
     this.dirty.bars = this.dirty.lines = false;
   }
 
   // --- drawing ---
 
-  #inSight() {
+  inSight() {
     const first = Math.max(0, Math.floor(this.top / this.rowHeight));
     return [first, Math.min(this.rows.length, Math.ceil((this.top + this.height) / this.rowHeight) + 1)];
   }
 
   #drawAll() {
-    this.top = this.box.scrollTop;
     this.dirty = { all: false, cells: false, bars: false, lines: false };
     this.changed.fill(0);
     this.flashes.clear();
@@ -222,17 +219,16 @@ export class Field {
     paint.fillStyle = this.inks.ground;
     paint.fillRect(0, 0, this.width, this.height);
     this.#findScale();
-    const [first, last] = this.#inSight();
+    const [first, last] = this.inSight();
     const columns = this.columns();
     for (let row = first; row < last; row++) {
       this.#drawStrike(row);
       this.#letters();
       for (let column = 0; column < columns; column++) this.#drawCell(row, column);
     }
-    this.#drawBars(true);
-    this.#drawAxis();
-    this.#drawLines();
-    this.listen.moved?.();
+    drawBars(this, true);
+    drawAxis(this);
+    drawLines(this);
   }
 
   #drawStrike(row) {
@@ -255,7 +251,10 @@ export class Field {
 
   #findScale() {
     const { heatmap, look, spot } = this.view;
-    if (look.display === "reward") { this.scale = REWARD_MOST; return false; }
+    if (look.display === "reward") {
+      this.scale = REWARD_MOST;
+      return;
+    }
     const pane = this.pane();
     const columns = this.columns();
     let most = 0;
@@ -267,10 +266,7 @@ export class Field {
         if (scaled > most) most = scaled;
       }
     }
-    const scale = heldScale(this.scale, most);
-    const other = scale !== this.scale;
-    this.scale = scale;
-    return other;
+    this.scale = heldScale(this.scale, most);
   }
 
   #textOf(value) {
@@ -337,9 +333,9 @@ export class Field {
     this.dirty.cells = false;
     if (this.#outgrown()) return this.#drawAll();
     const columns = this.columns();
-    const [first, last] = this.#inSight();
+    const [first, last] = this.inSight();
     const until = performance.now() + FLASH_MS;
-    const flashing = !this.still.matches;
+    const flashing = !this.still;
     this.#letters();
     for (let cell = first * columns; cell < last * columns; cell++) {
       if (!this.changed[cell]) continue;
@@ -363,7 +359,7 @@ export class Field {
   #outgrown() {
     if (this.view.look.display === "reward") return false;
     const columns = this.columns();
-    const [first, last] = this.#inSight();
+    const [first, last] = this.inSight();
     for (let cell = first * columns; cell < last * columns; cell++) {
       if (!this.changed[cell]) continue;
       const row = (cell / columns) | 0;
@@ -385,9 +381,10 @@ export class Field {
   }
 
   #endFlashes() {
+    if (!this.view) return;
     const now = performance.now();
     const columns = this.columns();
-    const [first, last] = this.#inSight();
+    const [first, last] = this.inSight();
     this.#letters();
     for (const [cell, until] of this.flashes) {
       if (until > now + 5) break;
@@ -402,7 +399,7 @@ export class Field {
   // --- bars ---
 
   /** Dollars of calls and puts of a strike, or net alone where only that is known. */
-  #usd(key) {
+  usd(key) {
     const { scope, pane, calls, puts, gex, book } = this.view;
     if (book === "volume") {
       const call = gex?.volume_calls?.[key] ?? null;
@@ -413,266 +410,38 @@ export class Field {
     return [sumOver(calls, key), sumOver(puts, key)];
   }
 
-  #drawBars(whole = false) {
-    const paint = this.paint;
-    const split = this.view.bars === "split";
-    const rows = this.rows;
-    const [first, last] = this.#inSight();
-    // All strikes set the scale, once a second; what is drawn is in sight.
-    let scale = this.barScale;
-    if (whole || performance.now() - this.scanned > 1000) {
-      this.scanned = performance.now();
-      let most = 0;
-      for (const row of rows) {
-        const [call, put] = this.#usd(row.key);
-        const [c, p] = [call ?? 0, put ?? 0];
-        most = split ? Math.max(most, c, -p) : Math.max(most, Math.abs(c + p));
-      }
-      // Not a round number: bars have labels, and room is what they lack.
-      if (most > scale || most < scale * 0.7) scale = most * 1.04 || 1;
-    }
-    if (scale !== this.barScale) {
-      this.barScale = scale;
-      if (!whole) this.#drawAxis();
-      whole = true;
-    }
-    paint.font = `${10.5 * this.size}px ${MONO}`;
-    const middle = (this.barsAt + this.barsEnd) / 2;
-    const roomy = this.barsEnd - this.barsAt > 230;
-    const half = (this.barsEnd - this.barsAt) / 2 - (roomy ? 46 * this.size : 1);
-    paint.textBaseline = "middle";
-    for (let n = first; n < last; n++) {
-      const [call, put] = this.#usd(rows[n].key);
-      const known = call != null || put != null;
-      const net = (call ?? 0) + (put ?? 0);
-      const right = split ? call ?? 0 : Math.max(0, net);
-      const left = split ? -(put ?? 0) : Math.max(0, -net);
-      const [r, l] = [Math.round((right / scale) * half * 2) / 2, Math.round((left / scale) * half * 2) / 2];
-      const labels = roomy && known ? [right / scale >= 0.004 ? dollarsShort(right) : "", left / scale >= 0.004 ? dollarsShort(-left) : ""] : ["", ""];
-      const mark = `${r} ${l} ${labels} ${known}`;
-      if (!whole && this.drawnBars[n] === mark) continue;
-      this.drawnBars[n] = mark;
-      const y = n * this.rowHeight - this.top;
-      paint.fillStyle = this.inks.ground;
-      paint.fillRect(this.barsAt, y, this.barsEnd - this.barsAt + 6, this.rowHeight);
-      paint.fillStyle = this.inks.grid;
-      paint.fillRect(this.barsAt, y + this.rowHeight - 1, this.barsEnd - this.barsAt, 1);
-      paint.fillStyle = this.inks.line;
-      paint.fillRect(middle - 0.5, y, 1, this.rowHeight);
-      const [top, tall] = [y + 3, this.rowHeight - 7];
-      if (r > 0) { paint.fillStyle = this.inks.blue; paint.fillRect(middle + 1, top, Math.max(1, r), tall); }
-      if (l > 0) { paint.fillStyle = this.inks.orange; paint.fillRect(middle - 1 - Math.max(1, l), top, Math.max(1, l), tall); }
-      if (!known) { paint.fillStyle = this.inks.line; paint.fillRect(middle - 3, y + this.rowHeight / 2 - 1, 6, 1); }
-      if (roomy) {
-        paint.fillStyle = this.inks.dim;
-        if (labels[0]) { paint.textAlign = "left"; paint.fillText(labels[0], middle + r + 5, y + this.rowHeight / 2 + 0.5); }
-        if (labels[1]) { paint.textAlign = "right"; paint.fillText(labels[1], middle - l - 5, y + this.rowHeight / 2 + 0.5); }
-      }
-    }
-  }
-
-  #drawAxis() {
-    const head = this.head;
-    const tall = this.axisHeight;
-    head.fillStyle = this.inks.panel;
-    head.fillRect(0, 0, this.width, tall);
-    head.fillStyle = this.inks.line;
-    head.fillRect(0, tall - 1, this.width, 1);
-    head.textBaseline = "middle";
-    head.fillStyle = this.inks.dim;
-    head.font = `${11 * this.size}px ${SANS}`;
-    head.textAlign = "right";
-    head.fillText("strike", this.strikeWidth - 8, tall / 2);
-    head.textAlign = "center";
-    const { look, heatmap } = this.view;
-    if (look.strategy === "single") head.fillText(`${look.side} ${look.display}`, this.strikeWidth + this.cellWidth / 2, tall / 2);
-    else {
-      heatmap.widths.forEach((width, column) => {
-        head.fillText((this.cellWidth > 70 * this.size ? "width " : "") + width, this.strikeWidth + (column + 0.5) * this.cellWidth, tall / 2);
-      });
-    }
-    const middle = (this.barsAt + this.barsEnd) / 2;
-    const split = this.view.bars === "split";
-    const roomy = this.barsEnd - this.barsAt > 150;
-    const tight = this.barsEnd - this.barsAt < 100;
-    head.fillStyle = this.inks.orange;
-    head.textAlign = "right";
-    head.fillText(tight ? (split ? "◂ P" : "◂ S") : split ? "◂ puts" : roomy ? "◂ net short" : "◂ short", middle - 6, tall / 2);
-    head.fillStyle = this.inks.blue;
-    head.textAlign = "left";
-    head.fillText(tight ? (split ? "C ▸" : "L ▸") : split ? "calls ▸" : roomy ? "net long ▸" : "long ▸", middle + 6, tall / 2);
-    if (this.barsEnd - this.barsAt > 260) {
-      head.fillStyle = this.inks.dim;
-      head.textAlign = "right";
-      head.fillText(`to ${dollarsShort(this.barScale).replace("+", "$")}`, this.barsEnd, tall / 2);
-    }
-  }
-
-  // --- lines ---
-
-  #drawLines() {
-    const lines = this.lines;
-    lines.clearRect(0, 0, this.width, this.height);
-    const { spot, levels } = this.view;
-    const narrow = this.gutter < 60;
-    const move = this.pane().expected_move;
-    if (spot != null && move) {
-      const [top, bottom] = [this.yOf(spot + move), this.yOf(spot - move)];
-      lines.fillStyle = this.inks.band;
-      lines.fillRect(this.strikeWidth, top, this.heatEnd - this.strikeWidth, bottom - top);
-      lines.fillRect(this.heatEnd, top, this.barsEnd - this.heatEnd, bottom - top);
-    }
-    const marks = [];
-    const add = (value, long, short, ink, dash = []) => {
-      if (value != null) marks.push({ value, y: this.yOf(value), name: narrow ? short : long, ink, dash });
-    };
-    if (spot != null && move) {
-      add(spot + move, "+1 EM", "+EM", this.inks.dim, [3, 4]);
-      add(spot - move, "−1 EM", "−EM", this.inks.dim, [3, 4]);
-    }
-    if (levels) {
-      add(levels.call_wall, "CALL WALL", "CW", this.inks.blue, [8, 3]);
-      add(levels.put_wall, "PUT WALL", "PW", this.inks.orange, [8, 3]);
-      add(levels.flip.value, "FLIP", "FLIP", this.inks.flip, [2, 3]);
-    }
-    add(spot, "SPOT", "SPOT", this.inks.spot);
-    for (const mark of marks) this.#line(mark);
-    this.#tags(marks, narrow);
-    this.#drawCursor(this.hovered, 1);
-    this.#drawCursor(this.cursor, 2);
-  }
-
-  /** Where a line may run without striking a number out: along an edge of its row, or both where it is on the strike. */
-  #edges(y) {
-    const row = Math.floor((y + this.top) / this.rowHeight);
-    const top = row * this.rowHeight - this.top;
-    const off = (y - top) / this.rowHeight - 0.5;
-    if (row < 0 || row >= this.rows.length || Math.abs(off) > 0.36) return [y];
-    if (Math.abs(off) < 0.02) return [top - 0.5, top + this.rowHeight - 0.5];
-    return [off < 0 ? top - 0.5 : top + this.rowHeight - 0.5];
-  }
-
-  #line({ y, ink, dash, name }) {
-    if (y < -this.rowHeight || y > this.height + this.rowHeight) return;
-    const lines = this.lines;
-    const heavy = name === "SPOT" ? 2 : 1.5;
-    lines.setLineDash(dash);
-    for (const edge of this.#edges(y)) {
-      const at = Math.round(edge) + 0.5;
-      // A dark rim keeps a line visible on a bright tile.
-      for (const [stroke, width] of [["rgba(0,0,0,.6)", heavy + 1.5], [ink, heavy]]) {
-        lines.strokeStyle = stroke;
-        lines.lineWidth = width;
-        lines.beginPath();
-        lines.moveTo(this.strikeWidth, at);
-        lines.lineTo(this.heatEnd, at);
-        lines.stroke();
-      }
-      lines.beginPath();
-      lines.moveTo(this.barsAt, at);
-      lines.lineTo(this.barsEnd, at);
-      lines.stroke();
-    }
-    lines.setLineDash([]);
-  }
-
-  /** Names of the levels between tiles and bars, kept apart; those out of sight wait at the edge they lie beyond. */
-  #tags(marks, narrow) {
-    const lines = this.lines;
-    const tall = narrow ? 13 : 17 * this.size;
-    const sorted = marks
-      .map((mark) => ({ ...mark, beyond: mark.y < 0 ? "▲" : mark.y > this.height ? "▼" : "" }))
-      .sort((a, b) => b.value - a.value);
-    const tops = sorted.map((mark) => Math.max(0, Math.min(this.height - tall, mark.y - tall / 2)));
-    for (let n = 1; n < tops.length; n++) tops[n] = Math.max(tops[n], tops[n - 1] + tall + 1);
-    let floor = this.height - tall;
-    for (let n = tops.length - 1; n >= 0; n--) {
-      tops[n] = Math.min(tops[n], floor);
-      floor = tops[n] - tall - 1;
-    }
-    lines.textBaseline = "middle";
-    sorted.forEach((mark, n) => {
-      const [x, wide, top] = [this.heatEnd + 5, this.gutter - 10, tops[n]];
-      if (!mark.beyond) {
-        lines.strokeStyle = mark.ink;
-        lines.lineWidth = 1;
-        lines.beginPath();
-        for (const [from, to] of [[this.heatEnd, x], [this.barsAt, x + wide]]) {
-          lines.moveTo(from, mark.y);
-          lines.lineTo(to, top + tall / 2);
-        }
-        lines.stroke();
-      }
-      lines.fillStyle = this.inks.panel;
-      lines.fillRect(x, top, wide, tall);
-      lines.strokeStyle = mark.ink;
-      lines.lineWidth = mark.name === "SPOT" ? 2 : 1;
-      lines.strokeRect(x + 0.5, top + 0.5, wide - 1, tall - 1);
-      lines.fillStyle = this.inks.text;
-      lines.font = `600 ${narrow ? 8 : 9 * this.size}px ${SANS}`;
-      lines.textAlign = "left";
-      if (narrow) {
-        lines.textAlign = "center";
-        lines.fillText(mark.beyond + mark.name, x + wide / 2, top + tall / 2 + 0.5);
-        return;
-      }
-      lines.fillText(mark.beyond + (wide < 90 ? mark.name.replace(" WALL", "") : mark.name), x + 4, top + tall / 2 + 0.5);
-      lines.font = `${10.5 * this.size}px ${MONO}`;
-      lines.textAlign = "right";
-      lines.fillText(price(mark.value, wide < 90 || mark.name !== "SPOT" ? 0 : 1), x + wide - 4, top + tall / 2 + 0.5);
-    });
-  }
-
-  #drawCursor(cell, width) {
-    if (!cell) return;
-    const lines = this.lines;
-    const x = this.strikeWidth + cell.column * this.cellWidth;
-    const y = cell.row * this.rowHeight - this.top;
-    lines.strokeStyle = "#000";
-    lines.lineWidth = width + 2;
-    lines.strokeRect(x, y, this.cellWidth - 1, this.rowHeight - 1);
-    lines.strokeStyle = this.inks.cursor;
-    lines.lineWidth = width;
-    lines.strokeRect(x, y, this.cellWidth - 1, this.rowHeight - 1);
-  }
-
   // --- pointer and cursor ---
 
-  #cellAt(event) {
-    const place = this.above.getBoundingClientRect();
-    const [x, y] = [event.clientX - place.left, event.clientY - place.top];
-    const row = Math.floor((y + this.box.scrollTop) / this.rowHeight);
+  #cellAt(x, y) {
+    const row = Math.floor((y + this.top) / this.rowHeight);
     if (!this.rows[row]) return null;
     const column = Math.floor((x - this.strikeWidth) / this.cellWidth);
     if (x >= this.barsAt) return { row, column: -1 };
     return column >= 0 && column < this.columns() && this.rows[row].at >= 0 ? { row, column } : null;
   }
 
-  #hover(event) {
-    const cell = this.view && this.#cellAt(event);
-    const same = cell?.row === this.hovered?.row && cell?.column === this.hovered?.column;
-    this.hovered = cell && cell.column >= 0 ? cell : null;
+  /** What is under the pointer, or null; without a place it has left. */
+  hover(x, y) {
+    const cell = this.view && x != null ? this.#cellAt(x, y) : null;
+    const hovered = cell && cell.column >= 0 ? cell : null;
+    const same = hovered?.row === this.hovered?.row && hovered?.column === this.hovered?.column;
+    this.hovered = hovered;
     if (!same) this.linesChanged();
-    this.listen.hover(cell && this.#named(cell), event);
+    return cell && this.#named(cell);
   }
 
-  #unhover() {
-    this.hovered = null;
-    this.linesChanged();
-    this.listen.hover(null);
-  }
-
-  #click(event) {
-    const cell = this.view && this.#cellAt(event);
-    if (!cell || cell.column < 0) return;
+  /** Put the cursor there; null where there is no tile. */
+  pick(x, y) {
+    const cell = this.view && this.#cellAt(x, y);
+    if (!cell || cell.column < 0) return null;
     this.cursor = cell;
     this.linesChanged();
-    this.listen.pick(this.#named(cell));
+    return this.#named(cell);
   }
 
   #named(cell) {
     const row = this.rows[cell.row];
-    const [call, put] = this.#usd(row.key);
+    const [call, put] = this.usd(row.key);
     return { strike: row.strike, at: row.at, column: cell.column, call, put };
   }
 
@@ -689,8 +458,11 @@ export class Field {
     }
     while (this.rows[this.cursor.row].at < 0 && this.rows[this.cursor.row + (rows || 1)]) this.cursor.row += rows || 1;
     const y = this.cursor.row * this.rowHeight;
-    if (y < this.box.scrollTop) this.box.scrollTop = y;
-    if (y + this.rowHeight > this.box.scrollTop + this.height) this.box.scrollTop = y + this.rowHeight - this.height;
+    const top = Math.max(y + this.rowHeight - this.height, Math.min(y, this.top));
+    if (top !== this.top) {
+      this.scrolled(top, true);
+      this.laid(this.rows.length * this.rowHeight, top);
+    }
     this.linesChanged();
     return this.#named(this.cursor);
   }
@@ -704,11 +476,9 @@ export class Field {
     this.linesChanged();
   }
 
-  /** Where the cursor's tile is on the screen, for what is shown beside it. */
-  place(cell) {
-    const box = this.above.getBoundingClientRect();
-    const row = this.rows.findIndex((one) => one.strike === cell.strike);
-    return { x: box.left + this.strikeWidth + (cell.column + 1) * this.cellWidth, y: box.top + row * this.rowHeight - this.box.scrollTop };
+  /** Where the cursor's tile ends at the right, for what is shown beside it. */
+  place() {
+    return [this.strikeWidth + (this.cursor.column + 1) * this.cellWidth, this.cursor.row * this.rowHeight - this.top];
   }
 }
 

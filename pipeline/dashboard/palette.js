@@ -1,5 +1,8 @@
 // Colours that stay apart for every kind of colour vision: cividis for size, blue and orange for direction.
 
+export const MONO = 'ui-monospace, "SF Mono", Menlo, Consolas, "DejaVu Sans Mono", monospace';
+export const SANS = 'system-ui, "Segoe UI", Roboto, "DejaVu Sans", sans-serif';
+
 const CIVIDIS = [
   [0, 32, 76], [0, 42, 102], [0, 52, 110], [39, 63, 108], [60, 74, 107], [76, 85, 107], [91, 95, 109], [104, 106, 112],
   [117, 117, 117], [131, 129, 120], [146, 140, 120], [161, 152, 118], [176, 165, 114], [192, 177, 109], [209, 191, 102],

@@ -5,7 +5,7 @@
 
 const FRAME_MS = 60_000;
 const FRAMES_MOST = 150;
-/** So long at a time, so that a long way on never freezes the page. */
+/** So long at a time, so that on a long way the reader is still heard. */
 const TURN_MS = 12;
 const HASTY = 40;
 

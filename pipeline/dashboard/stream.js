@@ -165,12 +165,12 @@ export class Stream {
   #time(sent) {
     if (sent.received == null || this.replay) return;
     if (!this.waiting.length) {
-      requestAnimationFrame(() => {
+      requestAnimationFrame(() => setTimeout(() => {
         const now = Date.now() + this.offset;
         for (const received of this.waiting) this.samples.push({ at: now, took: Math.max(0, now - received) });
         this.waiting = [];
         if (this.samples.length > SAMPLES) this.samples.splice(0, this.samples.length - SAMPLES);
-      });
+      }));
     }
     this.waiting.push(sent.received);
   }

@@ -8,37 +8,42 @@ import { cellPrice, cellRatio, cellShare, paneName, price } from "./words.js";
 const REACH = 60;
 const NAMES = { mid: "mid", buy: "buy", sell: "sell", pin: "pin probability", reward: "reward to risk" };
 
+/** What the table says of a view: {look, caption, columns, rows, nearest}, rows from the highest strike down. */
+export function textOfTable({ heatmap, pane: name, look, spot }) {
+  const { strategy, side, display } = look;
+  const pane = heatmap.panes[name];
+  const columns = strategy === "single" ? [display] : heatmap.widths.map((width) => `width ${width}`);
+  const nearest = pane.strikes.reduce((best, strike, at) => (Math.abs(strike - spot) < Math.abs(pane.strikes[best] - spot) ? at : best), 0);
+  const [first, last] = [Math.max(0, nearest - REACH), Math.min(pane.strikes.length, nearest + REACH + 1)];
+  const write = { pin: cellShare, reward: cellRatio }[display] ?? cellPrice;
+  const rows = [];
+  for (let at = last - 1; at >= first; at--) {
+    rows.push([price(pane.strikes[at]), ...columns.map((_, column) => write(valueOf(pane, heatmap.widths, look, spot, at, column)) || "–")]);
+  }
+  return {
+    look: JSON.stringify([heatmap.epoch, name, strategy, side, display, first, last]), columns, rows, nearest: last - 1 - nearest,
+    caption: `${heatmap.symbol} ${paneName(pane)}: ${side} ${strategy}, ${NAMES[display]}${pane.strikes.length > last - first ? `; ${last - first} strikes around spot` : ""}`,
+  };
+}
+
 let mark = "";
 
-export function fillTable(box, view, chosen) {
-  const pane = view.heatmap.panes[view.pane];
-  const columns = chosen.strategy === "single" ? [chosen.display] : view.heatmap.widths.map((width) => `width ${width}`);
-  const nearest = pane.strikes.reduce((best, strike, at) => (Math.abs(strike - view.spot) < Math.abs(pane.strikes[best] - view.spot) ? at : best), 0);
-  const [first, last] = [Math.max(0, nearest - REACH), Math.min(pane.strikes.length, nearest + REACH + 1)];
-  const look = JSON.stringify([view.heatmap.epoch, view.pane, chosen.strategy, chosen.side, chosen.display, first, last]);
-  const write = { pin: cellShare, reward: cellRatio }[chosen.display] ?? cellPrice;
-  const text = (at, column) => write(valueOf(pane, view.heatmap.widths, chosen, view.spot, at, column)) || "–";
+/** Of the same look only the cells whose words are others are written. */
+export function fillTable(box, { look, caption, columns, rows, nearest }) {
   if (look !== mark) {
     mark = look;
-    const body = el("tbody");
-    for (let at = last - 1; at >= first; at--) {
-      body.append(el("tr", {}, el("th", { scope: "row" }, price(pane.strikes[at])), ...columns.map((_, column) => el("td", {}, text(at, column)))));
-    }
     box.replaceChildren(el(
-      "table", {},
-      el("caption", {}, `${view.heatmap.symbol} ${paneName(pane)}: ${chosen.side} ${chosen.strategy}, ${NAMES[chosen.display]}${pane.strikes.length > last - first ? `; ${last - first} strikes around spot` : ""}`),
-      el("thead", {}, el("tr", {}, el("th", { scope: "col" }, "Strike"), ...columns.map((name) => el("th", { scope: "col" }, name)))),
-      body,
+      "table", {}, el("caption", {}, caption),
+      el("thead", {}, el("tr", {}, ...["Strike", ...columns].map((name) => el("th", { scope: "col" }, name)))),
+      el("tbody", {}, ...rows.map(([strike, ...cells]) => el("tr", {}, el("th", { scope: "row" }, strike), ...cells.map((text) => el("td", {}, text))))),
     ));
   }
-  const rows = box.querySelector("tbody").rows;
-  for (let n = 0; n < rows.length; n++) {
-    const at = last - 1 - n;
-    rows[n].classList.toggle("at-spot", at === nearest);
-    for (let column = 0; column < columns.length; column++) {
-      const cell = rows[n].cells[column + 1];
-      const now = text(at, column);
-      if (cell.textContent !== now) cell.textContent = now;
-    }
-  }
+  const drawn = box.querySelector("tbody").rows;
+  rows.forEach((row, n) => {
+    drawn[n].classList.toggle("at-spot", n === nearest);
+    row.forEach((text, column) => {
+      const cell = drawn[n].cells[column];
+      if (cell.textContent !== text) cell.textContent = text;
+    });
+  });
 }

@@ -15,30 +15,26 @@ async ([model, symbol]) => {
   const answer = await fetch(`/api/models/${model}/${symbol}`, {cache: "no-store"}).catch(() => null);
   if (!answer?.ok) return "no answer";
   const stored = await answer.json();
-  const held = window.marketswarm.document(model, symbol);
+  const held = await window.marketswarm.ask("document", model, symbol);
   if (held?.version !== stored.version) return `version ${held?.version}, stored ${stored.version}`;
   return equal(held, stored) ? "equal" : `version ${stored.version} differs`;
 }
 """
 _DRAWN = """
-() => new Promise((told) => requestAnimationFrame(() => requestAnimationFrame(() => {
-  const { field } = window.marketswarm;
-  const pane = field.pane(), columns = field.columns();
-  const rows = field.rows.map((row) => row.at);
-  const [first, last] = [Math.ceil(field.box.scrollTop / field.rowHeight),
-    Math.floor((field.box.scrollTop + field.height) / field.rowHeight)];
-  const { strategy, side, display } = field.view.look;
+async () => {
+  const { rows, cells, shown, columns, strategy, top, rowHeight, height } = await window.marketswarm.ask("drawn");
+  const [first, last] = [Math.ceil(top / rowHeight), Math.floor((top + height) / rowHeight)];
   let same = 0;
   const different = [];
   for (let row = first; row < Math.min(last, rows.length); row++) for (let column = 0; column < columns; column++) {
-    if (rows[row] < 0) continue;
-    const cells = pane[strategy][side][display];
-    const value = strategy === "single" ? cells[rows[row]] : cells[rows[row]][column];
-    if (field.shown[row * columns + column] === value) same++;
-    else different.push([field.rows[row].strike, column, value, field.shown[row * columns + column]]);
+    const { at, strike } = rows[row];
+    if (at < 0) continue;
+    const value = strategy === "single" ? cells[at] : cells[at][column];
+    if (shown[row * columns + column] === value) same++;
+    else different.push([strike, column, value, shown[row * columns + column]]);
   }
-  told({same, different});
-})))
+  return {same, different};
+}
 """
 
 
@@ -65,7 +61,11 @@ class Opened:
         return str(self.page.text_content("#state-word"))
 
     def version(self, model: str = "heatmap", symbol: str = "SPX") -> int:
-        return int(self.says(f"window.marketswarm.document('{model}', '{symbol}')?.version ?? 0"))
+        return int(self.asks("document", model, symbol)["version"])
+
+    def asks(self, *asked: str) -> Any:
+        """Of the page's worker, which answers after everything that it was told before."""
+        return self.page.evaluate("(asked) => window.marketswarm.ask(...asked)", list(asked))
 
     def becomes_equal(self, model: str, symbol: str, timeout: float = 60.0) -> None:
         """The document in the page's memory is the stored one, number for number. Both move: it is asked until both

@@ -41,7 +41,7 @@ def page(browser: Any, up: Up) -> Iterator[Opened]:
 
 def chosen(page: Opened, name: str) -> str:
     """What the field draws, not what the button says."""
-    return str(page.says(f"({{...window.marketswarm.field.view, ...window.marketswarm.field.view.look}}).{name}"))
+    return str(page.asks("drawn")[name])
 
 
 def test_it_shows_both_symbols_and_updates(page: Opened) -> None:
@@ -51,7 +51,7 @@ def test_it_shows_both_symbols_and_updates(page: Opened) -> None:
         page.page.click(f"#tab-{symbol}")
         before = page.version(symbol=symbol)
         assert before > 0
-        page.until(f"window.marketswarm.document('heatmap', '{symbol}').version > {before}", f"a newer {symbol}")
+        wait_until(lambda: page.version(symbol=symbol) > before, f"a newer {symbol}")
         page.until("document.querySelector('#spot').textContent.includes(',')", "a spot")
         for figure in ("move", "mode", "net", "ratio"):
             page.until(f"/\\d/.test(document.querySelector('#{figure}').textContent)", figure)
@@ -104,16 +104,16 @@ def test_every_control_obeys_the_keyboard(page: Opened) -> None:
             assert len(seen) <= 5
         assert sorted(seen) == sorted(CONTROLS[name])
     press("2")
-    assert page.says("window.marketswarm.field.view.heatmap.symbol") == "NDX"
+    assert chosen(page, "symbol") == "NDX"
     press("1")
     front = chosen(page, "pane")
     press(".")
     assert chosen(page, "pane") != front
     press(",")
     assert chosen(page, "pane") == front
-    rows = page.says("window.marketswarm.field.rowHeight")
+    rows = page.asks("drawn")["rowHeight"]
     press("+")
-    assert page.says("window.marketswarm.field.rowHeight") > rows
+    assert page.asks("drawn")["rowHeight"] > rows
     press("-")
     press("d")
     assert page.says("document.documentElement.dataset.theme") == "light"
@@ -133,15 +133,13 @@ def test_a_tile_tells_its_legs_and_its_order(page: Opened) -> None:
     press("0")
     for key in ("ArrowDown", "ArrowUp", "ArrowRight"):
         press(key)
-    priced = ("() => { const { field } = window.marketswarm, { at, column } = field.picked();"
-              " return field.pane().butterfly.call.buy[at][column] > 0 }")
     for _ in range(30):
-        if page.says(priced):
+        if (page.asks("open")["tile"]["buy"] or 0) > 0:
             break
         press("ArrowDown")
     press("Enter")
     ticket = page.page.locator("#ticket")
-    assert ticket.is_visible()
+    ticket.wait_for()
     said = ticket.inner_text()
     assert "Maximum profit" in said
     assert "Breakevens" in said
@@ -157,9 +155,9 @@ def test_a_tile_tells_its_legs_and_its_order(page: Opened) -> None:
     assert not ticket.is_visible()
     box = page.page.locator("#above").bounding_box()
     page.page.mouse.move(box["x"] + 300, box["y"] + box["height"] / 2)
-    assert "call butterfly" in page.page.inner_text("#tip")
+    page.page.locator("#tip", has_text="call butterfly").wait_for()
     page.page.mouse.click(box["x"] + 300, box["y"] + box["height"] / 2)
-    assert ticket.is_visible()
+    ticket.wait_for()
     press("Escape")
 
 
@@ -184,8 +182,8 @@ def killed(up: Up, process: str) -> None:
 
 def goes_on(page: Opened) -> None:
     page.until("document.body.dataset.state === 'live'", "live again", 90)
-    before = page.says("window.marketswarm.stream.counts.diffs")
-    page.until(f"window.marketswarm.stream.counts.diffs > {before}", "newer versions", 90)
+    before = page.asks("counts")["diffs"]
+    wait_until(lambda: page.asks("counts")["diffs"] > before, "newer versions", 90)
     assert page.says("window.stayed"), "the page was not loaded again"
 
 
@@ -205,5 +203,5 @@ def test_it_survives_restarts_and_ends_with_what_is_stored(page: Opened, up: Up)
         assert page.drawn()["different"] == []
     finally:
         os.kill(provider, signal.SIGCONT)
-    assert page.says("window.marketswarm.stream.counts.gaps") == 0
+    assert page.asks("counts")["gaps"] == 0
     assert page.faults == []

@@ -139,7 +139,7 @@ def busy(trace: bytes) -> list[tuple[float, float]]:
 def measured(browser: Any, url: str, width: int, height: int) -> str:
     page = browser.new_page(viewport={"width": width, "height": height})
     page.goto(url)
-    page.wait_for_function("window.marketswarm?.stream.counts.diffs > 0")
+    page.wait_for_function("window.marketswarm?.state.facts?.heatmap?.version > 1")
     page.wait_for_timeout(WARM_S * 1000)
     browser.start_tracing(page=page, categories=["toplevel", "disabled-by-default-devtools.timeline"])
     page.wait_for_timeout(SECONDS * 1000)
@@ -150,7 +150,7 @@ def measured(browser: Any, url: str, width: int, height: int) -> str:
     for start, took in tasks:
         tenths[int((start - first) * HERTZ / 1000)] += took
     by_size = sorted(tenths)
-    tiles = page.evaluate("Math.ceil(window.marketswarm.field.height / window.marketswarm.field.rowHeight) * 7")
+    tiles = page.evaluate("window.marketswarm.ask('drawn').then(({height, rowHeight}) => Math.ceil(height / rowHeight) * 7)")
     page.close()
     return (f"{width}x{height}: an update takes {sum(tenths) / len(tenths):.1f} ms of main thread (median "
             f"{by_size[len(by_size) // 2]:.1f}, 95 % {by_size[int(len(by_size) * 0.95)]:.1f}), of {len(tenths)} "
