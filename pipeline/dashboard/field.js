@@ -32,6 +32,7 @@ export class Field {
     this.top = 0;
     this.scale = 0;
     this.barScale = 0;
+    this.levels = {};
     this.flashes = new Map();
     this.dirty = { all: true, cells: false, bars: false, lines: false };
     this.changed = new Uint8Array(0);
@@ -40,7 +41,7 @@ export class Field {
 
   // --- what is shown ---
 
-  /** view: {heatmap, pane, look, bars, book, scope, gex, calls, puts, spot, levels}. Everything is laid out anew. */
+  /** view: {heatmap, pane, look, bars, book, scope, gex, calls, puts, spot}. Everything is laid out anew. */
   show(view) {
     const other = !this.view || this.view.pane !== view.pane || this.view.heatmap.symbol !== view.heatmap.symbol;
     if (other) this.centred = true;

@@ -6,7 +6,7 @@ import { price } from "./words.js";
 export function drawLines(field) {
   const lines = field.lines;
   lines.clearRect(0, 0, field.width, field.height);
-  const { spot, levels } = field.view;
+  const { spot, gex } = field.view;
   const narrow = field.gutter < 60;
   const move = field.pane().expected_move;
   if (spot != null && move) {
@@ -23,12 +23,14 @@ export function drawLines(field) {
     add(spot + move, "+1 EM", "+EM", field.inks.dim, [3, 4]);
     add(spot - move, "−1 EM", "−EM", field.inks.dim, [3, 4]);
   }
-  if (levels) {
+  if (gex) {
+    const { levels } = gex;
     add(levels.call_wall, "CALL WALL", "CW", field.inks.blue, [8, 3]);
     add(levels.put_wall, "PUT WALL", "PW", field.inks.orange, [8, 3]);
     add(levels.flip.value, "FLIP", "FLIP", field.inks.flip, [2, 3]);
   }
   add(spot, "SPOT", "SPOT", field.inks.spot);
+  field.levels = Object.fromEntries(marks.map(({ name, value }) => [name, value]));
   for (const mark of marks) line(field, mark);
   tags(field, marks, narrow);
   drawCursor(field, field.hovered, 1);

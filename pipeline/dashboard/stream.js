@@ -135,7 +135,7 @@ export class Stream {
     const key = `${sent.model}|${sent.symbol}`;
     const held = this.held.get(key);
     if (held && held.document.epoch === sent.epoch && held.document.version > sent.version) return;
-    const entry = { document: sent.document, ts: sent.ts, published: sent.published };
+    const entry = { document: sent.document, published: sent.published };
     this.held.set(key, entry);
     this.#time(sent);
     if (!this.unseen) this.listen.document(sent.model, sent.symbol, entry, null);
@@ -148,7 +148,6 @@ export class Stream {
     try {
       if (!held) throw new Gap(`a diff of ${sent.model} ${sent.symbol} before the document`);
       const changed = applyDiff(held.document, sent.document);
-      held.ts = sent.ts;
       held.published = sent.published;
       this.#time(sent);
       if (!this.unseen) this.listen.document(sent.model, sent.symbol, held, changed);

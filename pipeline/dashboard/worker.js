@@ -109,7 +109,7 @@ function viewOf() {
     look: { strategy: look.strategy, side: look.side, display: look.display }, bars: look.bars, book: look.book,
     scope: look.book === "volume" ? "all" : look.scope,
     gex: held("gex")?.document ?? null, calls: held("gex_calls")?.document ?? null, puts: held("gex_puts")?.document ?? null,
-    spot: spotOf(symbol), levels: held("gex")?.document.levels ?? null,
+    spot: spotOf(symbol),
   };
 }
 
@@ -141,7 +141,7 @@ function named(cell) {
 /** The cursor's tile and where it is, for the ticket. */
 function ticket() {
   const found = field.view && named(field.picked());
-  return found?.tile ? { ...found, place: field.place(), ts: held("heatmap").ts } : null;
+  return found?.tile ? { ...found, place: field.place(), ts: heatmap().ts } : null;
 }
 
 function pickedTicket() {
@@ -166,7 +166,7 @@ function tellFacts() {
   const symbols = [...new Set([...stream.held.keys()].map((key) => key.split("|")[1]))];
   tell("facts", {
     symbols: symbols.map((name) => [name, spotOf(name)]), symbol, pane: entry ? field.view?.pane : null,
-    heatmap: entry && headsOf(entry),
+    heatmap: entry && headsOf(entry.document),
     gex: net && { levels: net.document.levels, books: net.document.books },
     mode: held("market_mode")?.document, intent: held("liquidity_intent")?.document, gravity: held("dealer_gravity")?.document,
     trail: trails.get(symbol) ?? [], intel: intel.get(symbol)?.facts, spot: spotOf(symbol),
@@ -175,13 +175,13 @@ function tellFacts() {
   });
 }
 
-function headsOf({ document: found, ts }) {
+function headsOf(found) {
   const heads = {};
   for (const pane in found.panes) {
     const { strikes, butterfly, vertical, single, ...head } = found.panes[pane];
     heads[pane] = head;
   }
-  return { ...found, ts, panes: heads };
+  return { ...found, panes: heads };
 }
 
 /** A row of the session's series: event time, spot, levels, expected move, net GEX, Market Mode. */
@@ -191,7 +191,7 @@ function rowNow() {
   const net = held("gex");
   const levels = net?.document.levels;
   const move = heatmap()?.panes[levels?.front]?.expected_move ?? null;
-  const at = Math.max(net?.ts ?? 0, spots.get(symbol)?.ts ?? 0);
+  const at = Math.max(net?.document.ts ?? 0, spots.get(symbol)?.ts ?? 0);
   return [at, spot, levels?.flip.value ?? null, levels?.call_wall ?? null, levels?.put_wall ?? null, move && spot + move, move && spot - move, net?.document.totals?.net ?? null, held("market_mode")?.document.score ?? null];
 }
 
@@ -273,7 +273,7 @@ const acts = {
     if (!field.view) return null;
     const { view: { heatmap: { symbol: of }, pane, look: { strategy, side, display }, bars, book, scope }, rows: laid, shown, rowHeight, height, top } = field;
     const cells = field.pane()[strategy][side]?.[display];
-    return { symbol: of, pane, strategy, side, display, bars, book, scope, cells, columns: field.columns(), rows: laid, shown, rowHeight, height, top };
+    return { symbol: of, pane, strategy, side, display, bars, book, scope, cells, columns: field.columns(), rows: laid, shown, levels: field.levels, rowHeight, height, top };
   },
 };
 
@@ -281,3 +281,5 @@ addEventListener("message", ({ data: [id, name, ...given] }) => {
   const answer = acts[name](...given);
   if (id) Promise.resolve(answer).then((found) => tell("answer", id, found));
 });
+// What fails in a promise is told to the page as what fails elsewhere is.
+addEventListener("unhandledrejection", ({ reason }) => { throw reason; });

@@ -63,6 +63,9 @@ class Opened:
     def version(self, model: str = "heatmap", symbol: str = "SPX") -> int:
         return int(self.asks("document", model, symbol)["version"])
 
+    def newer(self, version: int, symbol: str = "SPX") -> None:
+        wait_until(lambda: self.version(symbol=symbol) > version, f"a newer {symbol}", 90.0, every=0.1)
+
     def asks(self, *asked: str) -> Any:
         """Of the page's worker, which answers after everything that it was told before."""
         return self.page.evaluate("(asked) => window.marketswarm.ask(...asked)", list(asked))

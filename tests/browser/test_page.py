@@ -51,7 +51,7 @@ def test_it_shows_both_symbols_and_updates(page: Opened) -> None:
         page.page.click(f"#tab-{symbol}")
         before = page.version(symbol=symbol)
         assert before > 0
-        wait_until(lambda: page.version(symbol=symbol) > before, f"a newer {symbol}")
+        page.newer(before, symbol)
         page.until("document.querySelector('#spot').textContent.includes(',')", "a spot")
         for figure in ("move", "mode", "net", "ratio"):
             page.until(f"/\\d/.test(document.querySelector('#{figure}').textContent)", figure)

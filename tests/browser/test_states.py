@@ -1,7 +1,10 @@
 """Whether the page says what its numbers are worth, in words and in shape; and a picture of each state."""
 
+import re
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -11,10 +14,13 @@ from pipeline.simulator.server import build_market
 from pipeline.simulator.settings import SimulatorSettings
 from tests.browser.opened import Opened, opened
 from tests.gateway.conftest import Served
+from tests.test_status_words import tell_feed
 
 pytestmark = pytest.mark.timeout(300)
 MINUTE_MS = 60_000
 PANES = 4
+QUIET = timedelta(seconds=35)
+"""Longer than a live page believes in what it was told."""
 
 
 class Session:
@@ -42,6 +48,22 @@ def becomes(page: Opened, state: str, word: str, current: bool) -> None:
     assert page.page.locator("#old").is_visible() is not current
 
 
+    dimmed = float(page.says("getComputedStyle(document.querySelector('.stage')).opacity"))
+    assert (dimmed < 1) is not current
+
+
+def of_when(page: Opened) -> str:
+    """What the page says its numbers are of."""
+    found = re.fullmatch(r"Not current: these are the values of (.+) New York time", page.page.inner_text("#old"))
+    assert found is not None
+    return found[1]
+
+
+def momentarily(served: Served) -> str:
+    moment = datetime.fromtimestamp(served.world.model("heatmap")["ts"] / 1000, ZoneInfo("America/New_York"))
+    return f"{moment:%d %b %H:%M:%S}"
+
+
 def test_old_numbers_are_never_shown_as_current(browser: Any, served: Served, pictures: Path) -> None:
     session = Session(served)
     with opened(browser, served.url) as page:
@@ -56,6 +78,8 @@ def test_old_numbers_are_never_shown_as_current(browser: Any, served: Served, pi
         becomes(page, "stale", "STALE", current=False)
         assert "Not current" in page.page.inner_text("#old")
         page.page.screenshot(path=pictures / "stale.png")
+        level = page.asks("drawn")["levels"]["CALL WALL"]
+        assert level == served.world.model("gex")["levels"]["call_wall"], "lines move with the diffs"
 
         session.ts += 7 * MINUTE_MS
         session.chain(market="closed")
@@ -65,6 +89,31 @@ def test_old_numbers_are_never_shown_as_current(browser: Any, served: Served, pi
         served.running.life.stop.set()
         becomes(page, "reconnecting", "RECONNECTING", current=False)
         page.page.screenshot(path=pictures / "reconnecting.png")
+        assert page.faults == []
+
+
+def test_a_silent_feed_and_a_silent_gateway_are_told_apart(browser: Any, served: Served, pictures: Path) -> None:
+    session = Session(served)
+    session.chain(market="open")
+    with opened(browser, served.url) as page:
+        becomes(page, "live", "LIVE", current=True)
+        tell_feed(served.world, "dormant")
+        becomes(page, "dormant", "DORMANT", current=False)
+        assert page.page.inner_text("#state-why") == "the option feed is silent"
+        assert of_when(page) == momentarily(served)
+        page.page.screenshot(path=pictures / "dormant.png")
+
+        tell_feed(served.world, "resumed")
+        becomes(page, "live", "LIVE", current=True)
+        # Nothing comes any more, and no document says so: the page's own clock does.
+        page.page.clock.set_system_time(datetime.now(UTC) + QUIET)
+        becomes(page, "stale", "STALE", current=False)
+        assert page.page.inner_text("#state-why").startswith("nothing new for ")
+        assert of_when(page) == momentarily(served)
+        page.page.screenshot(path=pictures / "quiet.png")
+
+        page.page.clock.set_system_time(datetime.now(UTC))
+        becomes(page, "live", "LIVE", current=True)
         assert page.faults == []
 
 

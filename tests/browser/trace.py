@@ -1,8 +1,9 @@
 """What an update costs the page's main thread, by Chromium's own performance trace: `python -m tests.browser.trace`.
 
 A pane of 715 strikes by 7 widths is served to the page as the gateway would, and ten times a second every one of its
-5,005 tiles, spot and the GEX of every strike change. Printed is what the renderer's main thread was busy with while
-that went on, by update: parsing, applying, drawing, layout, everything.
+5,005 tiles, spot and the GEX of every strike change. Printed is what the page's main thread was busy with while that
+went on, by update: figures, panels, layout, the table, everything; and the same of the worker, which parses, applies
+and draws.
 """
 
 import asyncio
@@ -122,18 +123,30 @@ def app(updates: list[bytes]) -> Starlette:
     ])
 
 
-def busy(trace: bytes) -> list[tuple[float, float]]:
-    """(start, ms of its CPU time) of every task of the main thread of the renderer that did most."""
+def busy(trace: bytes, thread_name: str) -> list[tuple[float, float]]:
+    """(start, ms of its CPU time) of every task of the thread of that name that did most."""
     events = orjson.loads(trace)["traceEvents"]
-    mains = {(one["pid"], one["tid"]) for one in events
-             if one.get("name") == "thread_name" and one["args"]["name"] == "CrRendererMain"}
-    tasks: dict[tuple[int, int], list[tuple[float, float]]] = {main: [] for main in mains}
+    named = {(one["pid"], one["tid"]) for one in events
+             if one.get("name") == "thread_name" and one["args"]["name"] == thread_name}
+    tasks: dict[tuple[int, int], list[tuple[float, float]]] = {thread: [] for thread in named}
     for one in events:
         if one.get("name") == "RunTask" and one.get("ph") == "X" and "tdur" in one:
             thread = (one["pid"], one["tid"])
             if thread in tasks:
                 tasks[thread].append((one["ts"] / 1000, one["tdur"] / 1000))
     return max(tasks.values(), key=lambda found: sum(took for _, took in found))
+
+
+def told(tasks: list[tuple[float, float]]) -> str:
+    """An update comes each tenth of a second: what falls into a tenth is what one costs, and all that goes on beside
+    it."""
+    first = min(start for start, _ in tasks)
+    tenths = [0.0] * (1 + int((max(start for start, _ in tasks) - first) * HERTZ / 1000))
+    for start, took in tasks:
+        tenths[int((start - first) * HERTZ / 1000)] += took
+    by_size = sorted(tenths)
+    return (f"{sum(tenths) / len(tenths):.1f} ms (median {by_size[len(by_size) // 2]:.1f}, 95 % "
+            f"{by_size[int(len(by_size) * 0.95)]:.1f})")
 
 
 def measured(browser: Any, url: str, width: int, height: int) -> str:
@@ -143,18 +156,12 @@ def measured(browser: Any, url: str, width: int, height: int) -> str:
     page.wait_for_timeout(WARM_S * 1000)
     browser.start_tracing(page=page, categories=["toplevel", "disabled-by-default-devtools.timeline"])
     page.wait_for_timeout(SECONDS * 1000)
-    tasks = busy(browser.stop_tracing())
-    # An update comes each tenth of a second: what falls into a tenth is what one costs, and all that goes on beside it.
-    first = min(start for start, _ in tasks)
-    tenths = [0.0] * (1 + int((max(start for start, _ in tasks) - first) * HERTZ / 1000))
-    for start, took in tasks:
-        tenths[int((start - first) * HERTZ / 1000)] += took
-    by_size = sorted(tenths)
-    tiles = page.evaluate("window.marketswarm.ask('drawn').then(({height, rowHeight}) => Math.ceil(height / rowHeight) * 7)")
+    trace = browser.stop_tracing()
+    drawn = page.evaluate("window.marketswarm.ask('drawn')")
+    tiles = math.ceil(drawn["height"] / drawn["rowHeight"]) * len(WIDTHS)
     page.close()
-    return (f"{width}x{height}: an update takes {sum(tenths) / len(tenths):.1f} ms of main thread (median "
-            f"{by_size[len(by_size) // 2]:.1f}, 95 % {by_size[int(len(by_size) * 0.95)]:.1f}), of {len(tenths)} "
-            f"updates with 5,005 tiles, {tiles} of them in sight")
+    return (f"{width}x{height}: an update takes {told(busy(trace, 'CrRendererMain'))} of main thread, "
+            f"{told(busy(trace, 'DedicatedWorker thread'))} of the worker; {tiles} of 5,005 tiles in sight")
 
 
 def main() -> None:
