@@ -29,7 +29,7 @@ RUNNING_MAX = 2
 """Replays that a gateway runs at the same time: each takes a core."""
 _POLL_S = 0.1
 _BEGIN_S = 30.0
-_LEAVE_S = 5.0
+_LEAVE_S = 1.5  # a gateway is gone three seconds after it is told to
 _NUMBER = re.compile(r"-?\d+(\.\d+)?", re.ASCII)
 _TEXTS = ("name", "symbol", "speed", "error", "source", "state", "mode", "layout", "base")
 
@@ -168,8 +168,7 @@ class Replays:
             raise UnknownReplay(name) from None
 
     async def close(self) -> None:
-        for name in list(self._running):
-            await self._end(name)
+        await asyncio.gather(*map(self._end, list(self._running)))
         self._database.connection_pool.disconnect()
 
     async def _end(self, name: str) -> None:

@@ -24,6 +24,7 @@ CLIENTS = 300
 TICKS = 10
 EVERY_S = 0.1
 SLOW_BYTES_PER_S = 1000
+LEAVE_S = 3.0
 FLAT_BYTES = 48 * 1024 * 1024
 _REQUEST = b"GET /sse?symbols=SPX HTTP/1.1\r\nHost: localhost\r\nAccept-Encoding: gzip\r\n\r\n"
 
@@ -121,6 +122,10 @@ async def _crowd(served: Served, process: "subprocess.Popen[bytes]") -> None:
     for key, versions in pages[0].versions.items():
         assert all(page.versions[key][-5:] == versions[-5:] for page in pages)
         assert versions == list(range(versions[0], versions[-1] + 1)), key
+    assert not any(task.done() for task in tasks), "all of them listen"
     leaving.set()
+    asked = time.monotonic()
     process.send_signal(signal.SIGTERM)
+    await asyncio.to_thread(process.wait, 30)
+    assert time.monotonic() - asked < LEAVE_S
     await asyncio.wait_for(asyncio.gather(*tasks), 60)
