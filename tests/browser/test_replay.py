@@ -1,4 +1,4 @@
-"""A recorded session in the page: begun, played, stepped and slid through, and left again; and always called a replay."""
+"""A recorded session in the page: begun, played, stepped, slid through and left again; and always called a replay."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
