@@ -1,5 +1,6 @@
 // Is it current? In words and in shape, and where it is not, of when it is.
 
+import { write } from "./panels.js";
 import { byId, now, state } from "./state.js";
 import { age, momentOf, NONE } from "./words.js";
 
@@ -43,15 +44,14 @@ export function drawState() {
     byId("state-word").textContent = WORDS[name];
     byId("state-shape").setAttribute("d", SHAPES[name]);
   }
-  if (byId("state-why").textContent !== why) byId("state-why").textContent = why;
+  write(byId("state-why"), why);
   body.classList.toggle("not-current", !current && Boolean(found));
   byId("replay-badge").hidden = !state.replay;
   byId("state").hidden = Boolean(state.replay) && name === "live"; // a recording is never live
   const old = byId("old");
   old.hidden = current || !found;
   if (!old.hidden) {
-    const told = `${name === "closed" ? "Market closed" : "Not current"}: these are the values of ${momentOf(found.ts)} New York time`;
-    if (old.textContent !== told) old.textContent = told;
+    write(old, `${name === "closed" ? "Market closed" : "Not current"}: these are the values of ${momentOf(found.ts)} New York time`);
   }
 }
 
@@ -60,10 +60,10 @@ export function drawAges() {
   for (const name of ["quotes", "spot", "chain"]) {
     const box = byId(`age-${name}`);
     const old = feeds[name] == null ? null : now() - feeds[name];
-    box.textContent = age(old);
+    write(box, age(old));
     box.classList.toggle("late", old != null && old > LATE_MS[name]);
   }
-  byId("age-oi").textContent = state.facts?.heatmap?.as_of.oi_date?.slice(5) ?? NONE;
+  write(byId("age-oi"), state.facts?.heatmap?.as_of.oi_date?.slice(5) ?? NONE);
   const latency = state.facts?.latency;
-  byId("latency").textContent = latency ? `${latency.p50.toFixed(0)} / ${latency.p95.toFixed(0)} ms` : NONE;
+  write(byId("latency"), latency ? `${latency.p50.toFixed(0)} / ${latency.p95.toFixed(0)} ms` : NONE);
 }

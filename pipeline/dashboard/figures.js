@@ -1,19 +1,15 @@
 // The key figures and the small panels, from the facts that the worker told last.
 
-import { drawGauge, drawGravity, drawQuadrant } from "./panels.js";
+import { drawGauge, drawGravity, drawQuadrant, write } from "./panels.js";
 import { byId, state } from "./state.js";
 import { change, dollars, NONE, paneName, part, percent, price, reason } from "./words.js";
-
-/** Written only where it is another: a page is laid out again for every text that is set. */
-function write(box, text, css) {
-  if (box.textContent !== text) box.textContent = text;
-  if (css != null && box.className !== css) box.className = css;
-}
 
 function put(id, text, note, css = "") {
   const box = byId(id);
   write(box, text);
-  write(byId(`${id}-note`), note, `note ${css}`);
+  const line = byId(`${id}-note`);
+  write(line, note);
+  line.className = `note ${css}`;
   return box;
 }
 
@@ -24,7 +20,8 @@ export function drawFigures(book) {
   const first = intel?.spot?.first;
   const moved = first && spot ? spot - first : null;
   const note = byId("spot-change");
-  write(note, moved == null ? " " : `${change(moved)} (${percent(moved / first)})`, `note ${moved > 0 ? "up" : moved < 0 ? "down" : ""}`);
+  write(note, moved == null ? " " : `${change(moved)} (${percent(moved / first)})`);
+  note.className = `note ${moved > 0 ? "up" : moved < 0 ? "down" : ""}`;
   note.title = first ? `Since ${price(first, 2)}, the first spot of the day that was seen` : "";
   write(byId("move-label"), head ? `Expected move ${paneName(head)}` : "Expected move");
   const used = head?.expected_move && moved != null ? Math.abs(moved) / head.expected_move : null;

@@ -15,7 +15,6 @@ import { beginTransport, readReplays, transport } from "./transport.js";
 import { NONE, paneName, price, timeOf } from "./words.js";
 
 const SECOND_MS = 1000;
-const TABLE_MS = 2000;
 /** So long after it began, an event of Vigil's is news. */
 const WARM_MS = 5000;
 
@@ -61,6 +60,7 @@ listen.facts = (facts) => {
   drawFigures(chosen.book);
   drawPanels();
   if (facts.ticket) drawTicket(facts.ticket);
+  if (facts.table) fillTable(byId("table"), facts.table);
   drawState();
 };
 
@@ -130,7 +130,6 @@ function chooseSymbol(symbol) {
 function show(pane = null) {
   closeTicket();
   thread.tell("choose", state.symbol, pane, chosen);
-  drawTable();
 }
 
 function drawField() {
@@ -226,18 +225,12 @@ function toggleTheme() {
   series.theme();
 }
 
-async function toggleTable() {
+function toggleTable() {
   tabled = !tabled;
   byId("table").classList.toggle("shown", tabled);
   byId("as-table").setAttribute("aria-pressed", String(tabled));
   (tabled ? byId("table") : byId("field")).focus();
-  await drawTable();
   byId("table").querySelector(".at-spot")?.scrollIntoView({ block: "center" });
-}
-
-async function drawTable() {
-  const text = await thread.ask("table");
-  if (text) fillTable(byId("table"), text);
 }
 
 function toggleSheet() {
@@ -346,7 +339,6 @@ setInterval(() => {
   drawAges();
   drawState();
 }, SECOND_MS);
-setInterval(drawTable, TABLE_MS);
 setTimeout(() => { warm = true; }, WARM_MS);
 
 bindKeys({

@@ -14,6 +14,11 @@ export function el(name, attributes = {}, ...children) {
   return made;
 }
 
+/** Written only where it is another: a page is laid out again for every text that is set. */
+export function write(box, text) {
+  if (box.textContent !== text) box.textContent = text;
+}
+
 function svg(name, attributes = {}, ...children) {
   const made = document.createElementNS(SVG, name);
   for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);

@@ -1,6 +1,6 @@
 // The heatmap as a table: for readers that cannot see a canvas, and for those who would rather read.
 
-import { el } from "./panels.js";
+import { el, write } from "./panels.js";
 import { valueOf } from "./tiles.js";
 import { cellPrice, cellRatio, cellShare, paneName, price } from "./words.js";
 
@@ -15,10 +15,10 @@ export function textOfTable({ heatmap, pane: name, look, spot }) {
   const columns = strategy === "single" ? [display] : heatmap.widths.map((width) => `width ${width}`);
   const nearest = pane.strikes.reduce((best, strike, at) => (Math.abs(strike - spot) < Math.abs(pane.strikes[best] - spot) ? at : best), 0);
   const [first, last] = [Math.max(0, nearest - REACH), Math.min(pane.strikes.length, nearest + REACH + 1)];
-  const write = { pin: cellShare, reward: cellRatio }[display] ?? cellPrice;
+  const word = { pin: cellShare, reward: cellRatio }[display] ?? cellPrice;
   const rows = [];
   for (let at = last - 1; at >= first; at--) {
-    rows.push([price(pane.strikes[at]), ...columns.map((_, column) => write(valueOf(pane, heatmap.widths, look, spot, at, column)) || "–")]);
+    rows.push([price(pane.strikes[at]), ...columns.map((_, column) => word(valueOf(pane, heatmap.widths, look, spot, at, column)) || "–")]);
   }
   return {
     look: JSON.stringify([heatmap.epoch, name, strategy, side, display, first, last]), columns, rows, nearest: last - 1 - nearest,
@@ -28,7 +28,7 @@ export function textOfTable({ heatmap, pane: name, look, spot }) {
 
 let mark = "";
 
-/** Of the same look only the cells whose words are others are written. */
+/** Of the same look only the cells are written whose words are others. */
 export function fillTable(box, { look, caption, columns, rows, nearest }) {
   if (look !== mark) {
     mark = look;
@@ -41,9 +41,6 @@ export function fillTable(box, { look, caption, columns, rows, nearest }) {
   const drawn = box.querySelector("tbody").rows;
   rows.forEach((row, n) => {
     drawn[n].classList.toggle("at-spot", n === nearest);
-    row.forEach((text, column) => {
-      const cell = drawn[n].cells[column];
-      if (cell.textContent !== text) cell.textContent = text;
-    });
+    row.forEach((text, column) => write(drawn[n].cells[column], text));
   });
 }

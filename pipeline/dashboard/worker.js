@@ -10,6 +10,8 @@ import { arraysOf, tileOf } from "./tiles.js";
 
 const FACTS_MS = 250;
 const ROW_MS = 1000;
+/** The table is the dearest that the page lays out; nobody reads its hundreds of numbers faster. */
+const TABLE_MS = 2500;
 const TRAIL = 40;
 
 const tell = (name, ...what) => postMessage([name, ...what]);
@@ -22,6 +24,7 @@ let symbol = null;
 let look = {};
 let picked = false;
 let rowAt = 0;
+let tableAt = -Infinity;
 let rows = [];
 let field = null;
 
@@ -121,6 +124,7 @@ function show() {
     if (!found.panes[panes.get(symbol)]) panes.set(symbol, nearestPane(found));
     field.show(viewOf());
   }
+  tableAt = -Infinity;
   tellFacts();
 }
 
@@ -172,7 +176,14 @@ function tellFacts() {
     trail: trails.get(symbol) ?? [], intel: intel.get(symbol)?.facts, spot: spotOf(symbol),
     published: Math.max(entry?.published ?? 0, spots.get(symbol)?.published ?? 0),
     scale: field.scale, latency: stream.replay ? null : stream.latency(), ticket: picked ? ticket() : null,
+    table: tableNow(),
   });
+}
+
+function tableNow() {
+  if (!field.view || performance.now() - tableAt < TABLE_MS) return null;
+  tableAt = performance.now();
+  return textOfTable(field.view);
 }
 
 function headsOf(found) {
@@ -252,7 +263,6 @@ const acts = {
     picked = false;
     field.release();
   },
-  table: () => field.view && textOfTable(field.view),
   source(replay) {
     tape.clear();
     for (const map of [spots, intel, trails]) map.clear();
