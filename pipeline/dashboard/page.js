@@ -59,7 +59,7 @@ listen.facts = (facts) => {
   drawField();
   drawFigures(chosen.book);
   drawPanels();
-  if (facts.ticket) drawTicket(facts.ticket);
+  if (!byId("ticket").hidden) drawTicket(facts.ticket); // one that was closed meanwhile stays closed
   if (facts.table) fillTable(byId("table"), facts.table);
   drawState();
 };
@@ -303,7 +303,10 @@ async function openTicket() {
   byId("ticket").querySelector('[data-name="copy"]')?.focus();
 }
 
-const copyOrder = () => byId("ticket").querySelector('[data-name="copy"]')?.click();
+function copyOrder() {
+  byId("ticket").querySelector('[data-name="copy"]')?.click();
+}
+
 function centre() {
   thread.tell("centre");
 }

@@ -4,6 +4,7 @@ export class Thread {
   /** `listen` has a function for everything that the worker tells by itself. */
   constructor(listen) {
     this.asked = new Map();
+    this.number = 0;
     this.worker = new Worker("/dashboard/worker.js", { type: "module" });
     this.worker.addEventListener("message", ({ data: [name, ...told] }) => (name === "answer" ? this.#answered(...told) : listen[name](...told)));
   }
@@ -19,7 +20,7 @@ export class Thread {
   }
 
   ask(name, ...given) {
-    const id = this.asked.size ? Math.max(...this.asked.keys()) + 1 : 1;
+    const id = ++this.number;
     this.worker.postMessage([id, name, ...given]);
     return new Promise((answered) => this.asked.set(id, answered));
   }

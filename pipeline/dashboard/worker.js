@@ -19,10 +19,11 @@ const panes = new Map();
 const spots = new Map();
 const intel = new Map();
 const trails = new Map();
-const dirty = { facts: false, row: false };
 let symbol = null;
 let look = {};
 let picked = false;
+let rowDue = false;
+let factsDue = 0;
 let rowAt = 0;
 let tableAt = -Infinity;
 let rows = [];
@@ -33,7 +34,7 @@ const stream = new Stream({
   vigil: (event) => tell("vigil", event, stream.unseen, tape.position),
   epoch: () => {}, record: (name, text) => tape.add(name, text),
   link: (link) => tell("link", link), refused: () => tell("refused"),
-  heartbeat: (beat) => { tell("beat", beat, stream.offset); },
+  heartbeat: (beat) => tell("beat", beat, stream.offset),
 });
 
 const tape = new Tape({
@@ -46,6 +47,7 @@ const tape = new Tape({
       for (const [key, value] of from) into.set(key, value);
     }
     trails.clear();
+    rowAt = 0;
   },
   jumped: () => {
     show();
@@ -82,7 +84,7 @@ function onDocument(model, of, entry, changed) {
   } else if (model === "liquidity_intent" && found.quadrant) {
     trails.set(symbol, [...(trails.get(symbol) ?? []).slice(1 - TRAIL), { bias: found.bias, lfi: found.lfi }]);
   }
-  if (model === "gex" || model === "market_mode") dirty.row = true;
+  if (model === "gex" || model === "market_mode") rowDue = true;
 }
 
 function onSpot(spot) {
@@ -96,7 +98,7 @@ function onSpot(spot) {
   field.view.spot = spot.price;
   if (crossed) field.want("all");
   field.linesChanged();
-  dirty.row = true;
+  rowDue = true;
 }
 
 function onVexy(of, document) {
@@ -157,14 +159,13 @@ function pickedTicket() {
 // --- what the page is told ---
 
 function wantFacts() {
-  if (dirty.facts) return;
-  dirty.facts = true;
-  setTimeout(tellFacts, FACTS_MS);
+  factsDue ||= setTimeout(tellFacts, FACTS_MS);
 }
 
 /** Everything beside the field: documents without what is by strike, which only the field draws. */
 function tellFacts() {
-  dirty.facts = false;
+  clearTimeout(factsDue);
+  factsDue = 0;
   const entry = symbol && held("heatmap");
   const net = symbol && held("gex");
   const symbols = [...new Set([...stream.held.keys()].map((key) => key.split("|")[1]))];
@@ -216,8 +217,8 @@ function noteUnseen(name) {
 }
 
 setInterval(() => {
-  const row = dirty.row && rowNow();
-  dirty.row = false;
+  const row = rowDue && rowNow();
+  rowDue = false;
   if (row) tell("row", row);
 }, ROW_MS);
 
