@@ -86,6 +86,7 @@ class HydrateStage:
             later = list(frames)
             with self.scripts.conversation() as server:
                 server.send(Call("hydrate", *self._call(ready[0].entries, consumer, self._sections(ready))))
+                server.flush()
                 try:
                     following = self._batch(frames) if frames else None
                 finally:

@@ -144,19 +144,26 @@ class Conversation:
         self.unanswered: deque[tuple[Call, float]] = deque()
         self._scripts = scripts
         self._connection = connection
+        self._unsent: list[tuple[str | bytes | int | float, ...]] = []
         self._moved = False
         self._heard = 0.0
 
     def send(self, call: Call) -> None:
-        """The server runs it while something else is done here. Its reply must be asked for."""
+        """It goes with the next ``flush``, or when a reply is asked for: one write for many calls costs half."""
         keys, arguments = _ordered(call)
         self.unanswered.append((call, time.perf_counter()))
-        if not self._moved:
-            self._connection.send_command("EVALSHA", self._scripts.sha(call.script), len(keys), *keys, *arguments)
+        self._unsent.append(("EVALSHA", self._scripts.sha(call.script), len(keys), *keys, *arguments))
+
+    def flush(self) -> None:
+        """The server runs what was sent while something else is done here."""
+        unsent, self._unsent = self._unsent, []
+        if unsent and not self._moved:
+            self._connection.send_packed_command(self._connection.pack_commands(unsent))
 
     def reply(self) -> Any:
         """That of the first call that has none yet. A lost connection is raised, not mended: whoever reads own pending
         entries next knows."""
+        self.flush()
         call, sent = self.unanswered[0]
         try:
             if self._moved:
