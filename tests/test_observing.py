@@ -105,6 +105,8 @@ class Watched:
             answer = httpx.get(f"{self.url}/api/v1/{path}", params=parameters, timeout=10)
         except httpx.TransportError:
             return {}
+        if answer.status_code == 503:  # it reads its log yet
+            return {}
         assert answer.status_code == 200, f"{parameters}: {answer.text[:300]}"
         return answer.json()["data"]
 

@@ -168,9 +168,9 @@ def test_a_client_that_reads_too_slowly_gets_one_fresh_snapshot_instead(
             page.read_more()
         wait_until(lambda: key in other.page.documents, "the first document")
         before = value(metrics.GATEWAY_SNAPSHOTS.labels("slow"))
-        for _ in range(30):
+        for _ in range(30):  # one after the other: what comes at once is one piece, and is no queue
             press.publish()
-        wait_until(lambda: other.page.documents[key]["version"] == press.version, "the last version")
+            wait_until(lambda: other.page.documents[key]["version"] == press.version, "the version")
         assert other.page.versions[key] == list(range(1, press.version + 1)), "the others miss nothing"
 
         while page.documents.get(key, {}).get("version") != press.version:

@@ -24,6 +24,9 @@ class OneByOne:
     def send(self, call: Call) -> None:
         self._replies.append(self._scripts.run(call.script, call.keys, call.arguments))
 
+    def flush(self) -> None:
+        """Nothing waits to be sent."""
+
     def reply(self) -> Any:
         return self._replies.popleft()
 
