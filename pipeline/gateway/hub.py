@@ -61,7 +61,6 @@ class Channel:
         text = encoded("reset", orjson.dumps(members))
         return compressed(text) if self.gzip else text
 
-
     def mark(self, where: str) -> bytes:
         """A block that is no event: it only tells the client where it is."""
         text = f"id: {where}\n\n".encode()

@@ -36,11 +36,11 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
     # looked at alone, and as an unsigned number, where what is negative or MISSING is above every bound.
     stacked = np.stack([grids[key] for key in _BOUNDED])  # [4, 3, S, W]
     mids, plane = stacked[:, 0], strikes.size * widths.size
-    highest = _highest(widths.astype(np.float64).tobytes(), strikes.size)
-    where = np.flatnonzero((mids.view(np.uint32) > highest.view(np.uint32)) & (mids != MISSING))
+    bounds = _bound_of_each_tile(widths.astype(np.float64).tobytes(), strikes.size)
+    where = np.flatnonzero((mids.view(np.uint32) > bounds.view(np.uint32)) & (mids != MISSING))
     tiles, cells = np.divmod(where, max(plane, 1))
     at_mid, buy, sell = (stacked.ravel().take((3 * tiles + pricing) * plane + cells) for pricing in range(3))
-    width = highest.take(cells)
+    width = bounds.take(cells)
     natural = np.maximum(-buy, sell - width)
     is_arbitrage = natural > 0
     breach = np.where(is_arbitrage, natural, np.maximum(-at_mid, at_mid - width))
@@ -75,7 +75,7 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
 
 
 @lru_cache(maxsize=64)
-def _highest(widths: bytes, strikes: int) -> Mills:
+def _bound_of_each_tile(widths: bytes, strikes: int) -> Mills:
     """The bound of every tile, int32[S, W]: numpy broadcasts along a short last axis at a quarter of the speed."""
     return np.tile(np.rint(np.frombuffer(widths) * MILLS_PER_DOLLAR).astype(np.int32), (strikes, 1))
 

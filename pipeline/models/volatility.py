@@ -26,7 +26,7 @@ FORWARD_STRIKES = 10
 # Where one tick is worth more than this many points of volatility, a mid says more about the tick than the market.
 MAX_POINTS_PER_TICK = 2.0
 MAX_TOTAL_VOLATILITY = 5.0
-ITERATIONS = 2, 2  # for every strike; more for those that are not settled by then
+STEPS, MORE_STEPS = 2, 2  # of every strike, and of those that are not settled by then
 SETTLED = 1e-3  # the last step over v: the convergence is cubic, so that the error left is about its third power
 WELL_SETTLED = 1e-4  # nothing is gained by going on: v is good to 1e-10 of itself, everywhere from 3e-5 to 5
 
@@ -148,14 +148,14 @@ def total_volatility(price: Floats, forward: float, strikes: Floats) -> Floats:
         log_beta = np.log(beta)
         low = beta * _SQRT_TAU  # b never exceeds v / sqrt(2 pi)
         state = _start(x, beta, low), low, np.full_like(x, MAX_TOTAL_VOLATILITY)
-        for _ in range(ITERATIONS[0]):
+        for _ in range(STEPS):
             before, state = state[0], _closer(x, log_beta, *state)
         v = state[0]
         step = np.abs(v - before)
         loose = np.flatnonzero(solvable & ~(step < WELL_SETTLED * v))
         if loose.size:
             x, log_beta, state = x[loose], log_beta[loose], (v[loose], state[1][loose], state[2][loose])
-            for _ in range(ITERATIONS[1]):
+            for _ in range(MORE_STEPS):
                 before, state = state[0], _closer(x, log_beta, *state)
             v[loose], step[loose] = state[0], np.abs(state[0] - before)
         solvable &= step < SETTLED * v
