@@ -162,7 +162,7 @@ class CalculateStage:
             },
             {
                 "group": self.name, "consumer": consumer, "entry": job.entry.id, "symbol": job.symbol, "epoch": epoch,
-                "pane": pane, "contract": keys.contract(epoch, ""),
+                "pane": pane, "registers": keys.registers(epoch),
                 "cached": "" if job.held is None else job.held.claim, "purpose": job.purpose,
                 "since": since_ms(job.entry),
             },

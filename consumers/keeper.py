@@ -203,9 +203,8 @@ class Keeper:
             key
             for pane in panes
             for key in (keys.dirty(epoch_id, pane), keys.lease(epoch_id, pane), keys.tiles(epoch_id, pane),
-                        keys.grids(epoch_id, pane))
+                        keys.grids(epoch_id, pane), *keys.registers(epoch_id, pane).values())
         ]
-        members += [keys.contract(epoch_id, ticker) for pane in panes.values() for ticker in pane.places]
         members += [keys.epoch_meta(epoch_id), keys.staged(epoch_id), keys.queued(epoch_id), keys.owed(epoch_id),
                     keys.dirty_panes(epoch_id)]
         members.append(keys.geometry(epoch_id))  # last: it says which the others are

@@ -5,15 +5,16 @@ A complete chain refreshes the active epoch in place (same contracts) or becomes
 ``refresh.lua`` brings the same chain's values into the active epoch, chunk by chunk.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 from walrus import Database
 
 from pipeline import registers
 from pipeline.calendar import previous_session
-from pipeline.chain_rows import CHAIN_FIELDS, ChainContract, ChainRows, read_rows
+from pipeline.chain_rows import ChainContract, ChainRows, read_rows
 from pipeline.contract import geometry_hash
 from pipeline.entry import Entry, FieldError
 from pipeline.errors import Gone, NotYet, Poison
@@ -21,7 +22,7 @@ from pipeline.geometry import new_york_day, pack_panes, scope_at
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.logs import Log, get_log
-from pipeline.registers import Register, ValueFault
+from pipeline.registers import ValueFault
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
 
@@ -140,6 +141,7 @@ class NormalizeStage:
                 "expected": active, "ts": ts, "hash": digest, "force": int(chain.force),
                 "panes": [part for item in packed.items() for part in item],
                 "facts": self._facts(chain, digest, packed, tickers_strikes=len({t.strike for t in tickers})),
+                "registers": keys.registers(epoch),
             },
         )
         return Begun(verdict, chain, epoch, active, list(_chunks(chain.contracts)))
@@ -221,9 +223,9 @@ class NormalizeStage:
             },
             {
                 "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch,
-                "chunk": number, "ts": chain.ts, "fresh": keys.contract(epoch, ""),
-                "known": keys.contract(begun.active, "") if begun.active else "",
-                "contracts": [_staged(row, chain) for row in begun.chunks[number]],
+                "chunk": number, "ts": chain.ts, "fresh": keys.registers(epoch),
+                "known": keys.registers(begun.active) if begun.active else {},
+                "panes": _by_pane(begun.chunks[number], chain.ts), "legends": registers.legends(),
             },
         ))
 
@@ -265,7 +267,7 @@ class NormalizeStage:
                 "group": self.name, "consumer": consumer, "entry": entry.id, "symbol": symbol, "epoch": epoch,
                 "chunk": number, "last": int(number == len(begun.chunks) - 1), "ts": chain.ts, "price": chain.price,
                 "spot_ts": chain.spot_ts, "names": dict(keys.names(symbol, epoch)), "minute": chain.minute,
-                "contracts": [_refreshed(row) for row in begun.chunks[number]], "counts": _counts(chain),
+                "panes": _by_pane(begun.chunks[number], chain.ts), "counts": _counts(chain),
                 "facts": _flat(_following(chain)),
             },
         )
@@ -296,26 +298,17 @@ def _counts(chain: Chain) -> list[str | int]:
     return [part for reason, n in chain.rows.faults.items() for part in (f"bad:{reason}", n)]
 
 
-def _staged(row: ChainContract, chain: Chain) -> list[object]:
-    ticker = row.ticker
-    fields = [
-        part for name, value in zip(CHAIN_FIELDS, row.chain, strict=True) if value is not None for part in (name, value)
-    ]
-    fields += [
-        "underlying", ticker.underlying, "root", ticker.root, "pane", ticker.pane,
-        "expiration", ticker.expiration.isoformat(), "strike", registers.decimal(ticker.strike),
-        "type", ticker.side, "multiplier", "100", "chain_ts", str(chain.ts),
-    ]
-    return [ticker.ticker, fields, _packed(row.quote), _packed(row.trade), _packed(row.volume)]
-
-
-def _refreshed(row: ChainContract) -> list[object]:
-    chain = [False if value is None else value for value in row.chain]
-    return [row.ticker.ticker, row.ticker.pane, chain, _packed(row.quote), _packed(row.trade), _packed(row.volume)]
-
-
-def _packed(register: Register | None) -> list[str | bool] | bool:
-    return False if register is None else [False if value is None else value for value in register]
+def _by_pane(rows: Iterable[ChainContract], ts: int) -> list[dict[str, object]]:
+    """As the scripts take them: pane by pane, the registers of its contracts beside their tickers."""
+    panes: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        pane = row.ticker.pane
+        of = panes.setdefault(pane, {"pane": pane, "tickers": [], **{kind: [] for kind in registers.REGISTERS}})
+        of["tickers"].append(row.ticker.ticker)
+        said = row.quote, row.trade, row.volume, [str(ts), *row.chain]
+        for kind, register in zip(registers.REGISTERS, said, strict=True):
+            of[kind].append(register is not None and registers.packed(register))
+    return list(panes.values())
 
 
 def run(settings: Settings, database: Database, life: Life) -> None:

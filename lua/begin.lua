@@ -18,6 +18,7 @@ ARGV[8] hash       geometry hash
 ARGV[9] force      1: a new epoch even if the geometry is the same
 ARGV[10] panes     msgpack list: pane, packed geometry, ...
 ARGV[11] facts     msgpack list: fields of the new epoch's meta
+ARGV[12] registers msgpack map: key prefixes of the new epoch's registers
 
 Returns 'stage', 'refresh', 'superseded' (acknowledged), 'wait' (an older chain of this underlying is not done),
 'epochs' (the active epoch is another) or 'gone'.
@@ -65,7 +66,11 @@ end
 -- An attempt at this very epoch may have been given up, and its keys their TTL: nothing of it may be inherited.
 redis.call('DEL', geometry, staged, meta)
 local panes = cmsgpack.unpack(ARGV[10])
-for i = 1, #panes, 2 do redis.call('HSET', geometry, panes[i], panes[i + 1]) end
+local registers = cmsgpack.unpack(ARGV[12])
+for i = 1, #panes, 2 do
+  redis.call('HSET', geometry, panes[i], panes[i + 1])
+  for _, prefix in pairs(registers) do redis.call('UNLINK', prefix .. panes[i]) end
+end
 redis.call('HSET', meta, 'state', 'staging', unpack(cmsgpack.unpack(ARGV[11])))
 redis.call('SREM', retiring, epoch)
 redis.call('HSET', staging, symbol, epoch)

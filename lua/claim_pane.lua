@@ -15,13 +15,13 @@ ARGV[3] entry
 ARGV[4] symbol
 ARGV[5] epoch
 ARGV[6] pane
-ARGV[7] contract   key prefix of the epoch's contracts
+ARGV[7] registers  msgpack map: key prefixes of the epoch's registers
 ARGV[8] cached     the claim number whose values the caller holds, or ''
 ARGV[9] purpose    what the caller will compute: 'tiles' alone, 'all', or 'greeks' (all, for an entry that is owed)
 ARGV[10] since     when an owed entry was first queued, ms
 
-Returns {'claimed', token, claim number, seq, spot, msgpack list: ticker, bid, ask, iv, gamma, oi, volume, ..., the
-pane's queued entry or '' (entry|ts|origin|reason of what was marked first)},
+Returns {'claimed', token, claim number, seq, spot, msgpack list: tickers, quotes, chain, volumes, the pane's queued entry
+or '' (entry|ts|origin|reason of what was marked first)},
 {'unknown'} where the caller must read the pane first (nothing was written), or one word, acknowledged but for 'gone':
 'gone', 'retired' (the epoch), 'held' (by another, who will see the marks and the debt), 'clean', or 'paid' (greeks that
 were computed meanwhile).
@@ -29,9 +29,10 @@ were computed meanwhile).
 local stream, lease, dirty, tiles, queued = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local dirty_panes, active, sequence, spot, owed = KEYS[6], KEYS[7], KEYS[8], KEYS[9], KEYS[10]
 local group, consumer, entry, symbol, epoch = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
-local pane, contract, cached, purpose, since = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
+local pane, registers, cached, purpose, since = ARGV[6], ARGV[7], ARGV[8], ARGV[9], ARGV[10]
 
 -- @include own
+-- @include hashes
 -- @include values
 if #take(stream, group, consumer, {entry}) == 0 then return {'gone'} end
 local function vanish(why)
@@ -66,4 +67,4 @@ for _, member in ipairs(marks) do
   if member ~= '*' and member ~= 'spot' then tickers[#tickers + 1] = member end
 end
 return {'claimed', token, number, redis.call('GET', sequence) or '0', redis.call('GET', spot) or '',
-  values_of(contract, tickers), first}
+  registers_of(cmsgpack.unpack(registers), pane, tickers), first}

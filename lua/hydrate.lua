@@ -1,18 +1,19 @@
 #!lua
 --[[
-Apply one batch of provider frames: what each known contract is worth now. Newest wins, field by field; a contract that
-no chain has listed is counted and dropped. Writes the active epoch and, while one is being staged, that one too.
+Apply one batch of provider frames: what each known contract is worth now. Newest wins, register by register; a contract
+that no chain has listed is counted and dropped. Writes the active epoch and, while one is being staged, that one too.
 
 KEYS[1] stream     the stream the batch was read from
 ARGV[1] group
 ARGV[2] consumer
 ARGV[3] entries    msgpack list: ids of the batch
 ARGV[4] sections   msgpack list, one an underlying: {symbol, active, staging (epoch ids or ''), ids (ranges, for the
-                   record), ts (newest event), names (keys), staged (contract key prefix of the staging epoch),
-                   counts {field, n, ...}, panes, origins (lists),
-                   quotes: {ticker, pane, ts, origin, quote_ts, quote_seq, bid, ask, bid_size, ask_size, ...},
-                   others: {{ticker, pane, ts, origin, trade, volume, trades {ts, seq, price, size, ...}}, ...}};
-                   pane and origin are places in their lists, false is a missing value
+                   record), ts (newest event), names (keys), staged (key prefixes of the staging epoch's registers),
+                   counts {field, n, ...}, origins (list), panes: {
+                     {pane, quotes: {tickers, times, origins, quotes},
+                      others: {tickers, times, origins, trades, volumes, sums {ts, seq, price, size, ...}}}, ...}};
+                   lists beside each other, a contract each: times (ms) and origins (place in the list) of the oldest
+                   event, false is a register of which nothing was said
 
 Returns {'ok', applied, stale, size_only, missed} after the one call that did it all; {'gone', id, ...} with what is
 left where another consumer had committed some; {'epochs'} where an underlying's epochs are not the ones named.
@@ -23,66 +24,63 @@ local entries, sections = cmsgpack.unpack(ARGV[3]), cmsgpack.unpack(ARGV[4])
 
 -- @include own
 -- @include newest
+-- @include hashes
 -- @include note
 -- @include mark
 -- @include mark_model
 -- @include flow
 
-local call, tonumber = redis.call, tonumber
-local QUOTE = 10 -- values of a quote in the list
+local call, sub = redis.call, string.sub
 local MISSED, STALE, SIZE_ONLY, MOVED = 0, 1, 2, 3
 local applied, stale, size_only, missed = 0, 0, 0, 0
 
--- A quote with a missing value, or one as old as the one that is held: field by field.
-local function apply_carefully(key, quote)
-  local held = call('HMGET', key, unpack(REGISTERS[1]))
-  if not newer(quote, held, 1) then return STALE end
-  local sets, gone = {}, {}
-  put(REGISTERS[1], quote, held, 1, sets, gone)
-  if #sets > 0 then call('HSET', key, unpack(sets)) end
-  if #gone > 0 then call('HDEL', key, unpack(gone)) end
-  return (quote[3] ~= held[3] or quote[4] ~= held[4]) and MOVED or SIZE_ONLY
-end
-
--- What became of a quote in one epoch. Nearly all of what comes in comes through here, in two commands: every further
--- field that is asked for costs as much as a tenth of an update.
-local function apply_quote(key, ts, seq, bid, ask, bid_size, ask_size)
-  local held = call('HMGET', key, 'quote_ts', 'bid', 'ask')
-  local held_ts = held[1]
-  if not held_ts and call('EXISTS', key) == 0 then return MISSED end
-  if held_ts == ts or not (bid and ask and bid_size and ask_size) then
-    return apply_carefully(key, {ts, seq, bid, ask, bid_size, ask_size})
-  end
-  if held_ts and tonumber(held_ts) > tonumber(ts) then return STALE end
-  if bid == held[2] and ask == held[3] then
-    call('HSET', key, 'quote_ts', ts, 'quote_seq', seq, 'bid_size', bid_size, 'ask_size', ask_size)
-    return SIZE_ONLY
-  end
-  call('HSET', key, 'quote_ts', ts, 'quote_seq', seq, 'bid', bid, 'ask', ask, 'bid_size', bid_size, 'ask_size', ask_size)
-  return MOVED
-end
-
--- Trade and volume of a contract in one epoch: applied, stale, whether a value of the models moved; nil: not listed.
-local function apply_others(key, trade, volume, trades, names, spot)
-  local held = call('HMGET', key, 'root', 'trade_ts', 'trade_seq', 'last', 'last_size', 'volume_ts', 'volume')
-  if not held[1] then return nil end
-  local sets, gone, took, late, moved = {}, {}, 0, 0, false
-  for register = 2, 3 do
-    local value, from = register == 2 and trade or register == 3 and volume, register == 2 and 2 or 6
-    if value and newer(value, held, from) then
-      put(REGISTERS[register], value, held, from, sets, gone)
-      took = took + 1
-      moved = moved or (register == 3 and value[2] ~= held[7])
-    elseif value then
-      late = late + 1
+-- What became of each quote in one epoch. Nearly all of what comes in comes through here, in two commands a pane: two
+-- for every contract cost three times as much.
+local function apply_quotes(key, tickers, quotes)
+  local held, outcomes, sets, n = hmget(key, tickers), {}, {}, 0
+  for i = 1, #tickers do
+    local quote, was = quotes[i], held[i]
+    if not was then
+      outcomes[i] = MISSED
+    elseif newer(quote, was) then
+      sets[n + 1], sets[n + 2] = tickers[i], quote
+      n = n + 2
+      outcomes[i] = prices_of(quote) == prices_of(was) and SIZE_ONLY or MOVED
+    else
+      outcomes[i] = STALE
     end
   end
-  if #sets > 0 then call('HSET', key, unpack(sets)) end
-  if #gone > 0 then call('HDEL', key, unpack(gone)) end
-  if names and spot and #trades > 0 then
-    add_flow(names, key, trades, tonumber(held[2] or -1), tonumber(held[3] or -1), spot)
+  hset(key, sets)
+  return outcomes, n > 0
+end
+
+-- What became of trades and volumes in one epoch: how many registers of a contract took what was said (nil where it is
+-- not listed), and whether a volume moved. What a trade did to the dealers' delta counts unless `counted` has it.
+local function apply_others(registers, pane, others, names, spot, counted)
+  local tickers, taken, moved, trade_sets, volume_sets = others.tickers, {}, {}, {}, {}
+  local quotes, trades = hmget(registers.quotes .. pane, tickers), hmget(registers.trades .. pane, tickers)
+  local volumes = hmget(registers.volumes .. pane, tickers)
+  for i, ticker in ipairs(tickers) do
+    local trade, volume, sums = others.trades[i], others.volumes[i], others.sums[i]
+    if quotes[i] then
+      taken[i] = 0
+      if trade and newer(trade, trades[i]) then
+        trade_sets[#trade_sets + 1], trade_sets[#trade_sets + 2] = ticker, trade
+        taken[i] = 1
+      end
+      if volume and newer(volume, volumes[i]) then
+        volume_sets[#volume_sets + 1], volume_sets[#volume_sets + 2] = ticker, volume
+        taken[i] = taken[i] + 1
+        moved[i] = sub(volume, TIME_DIGITS + 1) ~= sub(volumes[i] or '', TIME_DIGITS + 1)
+      end
+      if spot and #sums > 0 and not counted[i] then
+        add_flow(names, quotes[i], call('HGET', registers.chain .. pane, ticker), sums, trades[i], spot)
+      end
+    end
   end
-  return took, late, moved
+  hset(registers.trades .. pane, trade_sets)
+  hset(registers.volumes .. pane, volume_sets)
+  return taken, moved, #trade_sets + #volume_sets > 0
 end
 
 local left = own(stream, group, consumer, entries)
@@ -95,74 +93,79 @@ for _, s in ipairs(sections) do
 end
 
 for _, s in ipairs(sections) do
-  local names, panes, quotes = s.names, s.panes, s.quotes
-  local active, staged = s.active ~= '' and names.contract, s.staging ~= '' and s.staged
-  local marks, wrote, newest = {}, false, 0
+  local names = s.names
+  local active, staged = s.active ~= '' and names, s.staging ~= '' and s.staged
+  local wrote, newest, to_mark = false, '', {} -- times have as many digits: as texts they are in the same order
   local before = {applied, stale, size_only, missed}
   local known_spot = call('GET', names.spot)
   local spot = known_spot and cjson.decode(known_spot).price
 
-  local function moved(pane, ticker, ts, origin)
-    local m = marks[pane]
-    if not m then
-      m = {members = {}, ts = ts, origin = origin}
-      marks[pane] = m
-    elseif tonumber(ts) < tonumber(m.ts) then
-      m.ts, m.origin = ts, origin
-    end
-    m.members[#m.members + 1] = ticker
+  local function date(register)
+    local ts = sub(register, 1, TIME_DIGITS)
+    if ts > newest then newest = ts end
   end
 
-  for i = 1, #quotes, QUOTE do
-    local ticker, ts = quotes[i], quotes[i + 4]
-    local seq, bid, ask, bid_size, ask_size = quotes[i + 5], quotes[i + 6], quotes[i + 7], quotes[i + 8], quotes[i + 9]
-    local outcome, in_staged = MISSED, MISSED
-    if active then outcome = apply_quote(active .. ticker, ts, seq, bid, ask, bid_size, ask_size) end
-    if staged then in_staged = apply_quote(staged .. ticker, ts, seq, bid, ask, bid_size, ask_size) end
-    wrote = wrote or outcome >= SIZE_ONLY or in_staged >= SIZE_ONLY
-    if outcome == MOVED then moved(quotes[i + 1], ticker, quotes[i + 2], quotes[i + 3]) end
-    if outcome == MISSED then outcome = in_staged end
-    if outcome == MISSED then
-      missed = missed + 1
-    else
-      newest = math.max(newest, tonumber(ts))
-      if outcome == STALE then
-        stale = stale + 1
+  for _, of in ipairs(s.panes) do
+    local quotes, others, members = of.quotes, of.others, {}
+    local tickers, oldest, oldest_origin = quotes.tickers, math.huge, nil
+    local function mark_moved(ticker, ts, origin)
+      members[#members + 1] = ticker
+      if ts < oldest then oldest, oldest_origin = ts, origin end
+    end
+
+    local outcomes, in_staged, wrote_active, wrote_staged = {}, {}, false, false
+    if active then outcomes, wrote_active = apply_quotes(active.quotes .. of.pane, tickers, quotes.quotes) end
+    if staged then in_staged, wrote_staged = apply_quotes(staged.quotes .. of.pane, tickers, quotes.quotes) end
+    wrote = wrote or wrote_active or wrote_staged
+    for i = 1, #tickers do
+      local outcome = outcomes[i] or MISSED
+      if outcome == MOVED then mark_moved(tickers[i], quotes.times[i], quotes.origins[i]) end
+      if outcome == MISSED then outcome = in_staged[i] or MISSED end
+      if outcome == MISSED then
+        missed = missed + 1
       else
-        applied = applied + 1
-        if outcome == SIZE_ONLY then size_only = size_only + 1 end
+        date(quotes.quotes[i])
+        if outcome == STALE then
+          stale = stale + 1
+        else
+          applied = applied + 1
+          if outcome == SIZE_ONLY then size_only = size_only + 1 end
+        end
       end
     end
-  end
 
-  for _, update in ipairs(s.others) do
-    local ticker, trade, volume, trades = update[1], update[5], update[6], update[7]
-    local took, late, changed, took_staged, late_staged, _
-    if active then took, late, changed = apply_others(active .. ticker, trade, volume, trades, names, spot) end
-    if staged then
-      -- What the active epoch does not list counts here.
-      took_staged, late_staged, _ = apply_others(staged .. ticker, trade, volume, trades, not took and names, spot)
+    if #others.tickers > 0 then
+      local taken, moved, taken_staged, _ = {}, {}, {}, nil
+      if active then
+        taken, moved, wrote_active = apply_others(active, of.pane, others, names, spot, {})
+        wrote = wrote or wrote_active
+      end
+      if staged then
+        taken_staged, _, wrote_staged = apply_others(staged, of.pane, others, names, spot, taken)
+        wrote = wrote or wrote_staged
+      end
+      for i, ticker in ipairs(others.tickers) do
+        local trade, volume, took = others.trades[i], others.volumes[i], taken[i] or taken_staged[i]
+        if moved[i] then mark_moved(ticker, others.times[i], others.origins[i]) end
+        if took then
+          applied, stale = applied + took, stale + (trade and 1 or 0) + (volume and 1 or 0) - took
+          if trade then date(trade) end
+          if volume then date(volume) end
+        else
+          missed = missed + 1
+        end
+      end
     end
-    wrote = wrote or (took or 0) > 0 or (took_staged or 0) > 0
-    if changed then moved(update[2], ticker, update[3], update[4]) end
-    if not took then took, late = took_staged, late_staged end
-    if not took then
-      missed = missed + 1
-    else
-      applied, stale = applied + took, stale + late
-      if trade then newest = math.max(newest, tonumber(trade[1])) end
-      if volume then newest = math.max(newest, tonumber(volume[1])) end
-    end
+    if #members > 0 then to_mark[#to_mark + 1] = {of.pane, members, string.format('%.0f', oldest), oldest_origin} end
   end
 
   if wrote then note(names, s.symbol, s.active ~= '' and s.active or s.staging, 'hydrate', s.ids, s.ts) end
   if wrote and active then
     call('HINCRBY', names.meta, 'ws_updates', applied - before[1])
-    for place, pane in ipairs(panes) do
-      local m = marks[place]
-      if m then mark(names, s.symbol, s.active, pane, m.members, 'ws', m.ts, s.origins[m.origin]) end
+    for _, of in ipairs(to_mark) do
+      mark(names, s.symbol, s.active, of[1], of[2], 'ws', of[3], s.origins[of[4]])
     end
-    local minute = math.floor(newest / 60000) * 60000
+    local minute = math.floor((tonumber(newest) or 0) / 60000) * 60000
     if minute > tonumber(call('HGET', names.clock, 'quotes') or 0) then
       call('HSET', names.clock, 'quotes', string.format('%.0f', minute))
       mark_model(names, s.symbol, s.active, 'header', s.ts, entries[#entries])

@@ -4,10 +4,13 @@ Read the values of some contracts of a pane, with the number of the claim they f
 has what a claim at that number needs, since everything that changes from then on is marked. Writes nothing.
 
 KEYS[1] tiles      what was computed of the pane
-ARGV[1] contract   key prefix of the epoch's contracts
-ARGV[2] tickers    msgpack list
+ARGV[1] registers  msgpack map: key prefixes of the epoch's registers
+ARGV[2] pane
+ARGV[3] tickers    msgpack list
 
-Returns {claims, msgpack list: ticker, bid, ask, iv, gamma, oi, volume, ...}.
+Returns {claims, msgpack list: tickers, quotes, chain, volumes}.
 ]]
+-- @include hashes
 -- @include values
-return {tonumber(redis.call('HGET', KEYS[1], 'claims') or 0), values_of(ARGV[1], cmsgpack.unpack(ARGV[2]))}
+return {tonumber(redis.call('HGET', KEYS[1], 'claims') or 0),
+  registers_of(cmsgpack.unpack(ARGV[1]), ARGV[2], cmsgpack.unpack(ARGV[3]))}

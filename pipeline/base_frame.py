@@ -12,6 +12,7 @@ from typing import Any
 import msgpack
 from walrus import Database
 
+from pipeline import registers
 from pipeline.epochs import Epoch
 from pipeline.keys import Keys
 from pipeline.scripts import Scripts
@@ -26,7 +27,8 @@ _SPARE_S = 60
 
 @dataclass(frozen=True, slots=True)
 class BaseFrame:
-    """``seqs`` names the commit each contract was read at, ``seq`` that of everything else; ``ts`` is wall time, ms."""
+    """``registers`` by pane, kind and ticker. ``seqs`` names the commit each contract was read at, ``seq`` that of
+    everything else; ``ts`` is wall time, ms."""
 
     epoch: str
     ts: int
@@ -36,7 +38,7 @@ class BaseFrame:
     clock: dict[bytes, bytes]
     meta: dict[bytes, bytes]
     geometry: dict[bytes, bytes]
-    contracts: dict[str, dict[str, str]]
+    registers: dict[str, dict[str, dict[str, str]]]
     seqs: dict[str, int]
     settings: dict[str, Any]
 
@@ -71,12 +73,12 @@ def store_frame(
         _ask_epochs(pipeline, keys, symbol)
         seq, spot, trail, clock, meta, geometry, *epochs = pipeline.execute()
     parts, contracts = [], 0
-    for tickers in _chunks(epoch):
+    for pane, tickers in _chunks(epoch):
         at, packed = scripts.run(
             "read_contracts", {"sequence": keys.sequence(symbol)},
-            {"contract": keys.contract(epoch.id, ""), "tickers": tickers},
+            {"registers": keys.registers(epoch.id), "pane": pane, "tickers": tickers},
         )
-        parts.append([int(at), packed])
+        parts.append([int(at), pane, tickers, packed])
         contracts += len(tickers)
     with database.pipeline(transaction=True) as pipeline:
         _ask_epochs(pipeline, keys, symbol)
@@ -119,14 +121,14 @@ def stored_frame(database: Database, keys: Keys, symbol: str, at_ms: int) -> byt
 def unpack_frame(stored: bytes) -> BaseFrame:
     """Raises ValueError (or zlib.error) for what is no base frame."""
     frame: dict[str, Any] = msgpack.unpackb(zlib.decompress(stored), strict_map_key=False)
-    contracts: dict[str, dict[str, str]] = {}
+    worth: dict[str, dict[str, dict[str, str]]] = {}
     seqs: dict[str, int] = {}
-    for seq, packed in frame.pop("parts"):
-        flat = msgpack.unpackb(packed)
-        for ticker, fields in zip(flat[::2], flat[1::2], strict=True):
-            contracts[ticker] = dict(zip(fields[::2], fields[1::2], strict=True))
-            seqs[ticker] = seq
-    return BaseFrame(**frame, contracts=contracts, seqs=seqs)
+    for seq, pane, tickers, packed in frame.pop("parts"):
+        seqs |= dict.fromkeys(tickers, seq)
+        for kind, held in msgpack.unpackb(packed).items():
+            of_kind = worth.setdefault(pane, {}).setdefault(kind, {})
+            of_kind.update((ticker, text) for ticker, text in zip(tickers, held, strict=True) if text is not False)
+    return BaseFrame(**frame, registers=worth, seqs=seqs)
 
 
 def load_frame(database: Database, keys: Keys, symbol: str, frame: BaseFrame) -> None:
@@ -144,14 +146,16 @@ def load_frame(database: Database, keys: Keys, symbol: str, frame: BaseFrame) ->
         pipeline.zadd(keys.spot_trail(symbol), {member: int(member.split(b":")[0]) for member in frame.trail})
     if frame.clock:
         pipeline.hset(keys.clock(symbol), mapping=frame.clock)
-    for number, (ticker, fields) in enumerate(frame.contracts.items()):
-        pipeline.hset(keys.contract(epoch, ticker), mapping=fields)
-        if number % 500 == 0:
-            pipeline.execute()
+    for pane, kinds in frame.registers.items():
+        for kind, held in kinds.items():
+            legend = registers.legends()[kind]
+            pipeline.hset(keys.registers(epoch, pane)[kind], mapping={registers.LEGEND: legend, **held})
     pipeline.execute()
 
 
-def _chunks(epoch: Epoch) -> Iterator[list[str]]:
-    tickers = [ticker for pane in epoch.panes.values() for ticker in pane.places]
-    for first in range(0, len(tickers), _CHUNK):
-        yield tickers[first : first + _CHUNK]
+def _chunks(epoch: Epoch) -> Iterator[tuple[str, list[str]]]:
+    """Some tickers of a pane at a time."""
+    for name, pane in epoch.panes.items():
+        tickers = list(pane.places)
+        for first in range(0, len(tickers), _CHUNK):
+            yield name, tickers[first : first + _CHUNK]

@@ -12,7 +12,7 @@ from pipeline.registers import Register, ValueFault
 _NS_PER_MS = 1_000_000
 STANDARD_SHARES = 100
 _T = TypeVar("_T")
-CHAIN_FIELDS = ("oi", "iv", "delta", "gamma", "theta", "vega")
+CHAIN_FIELDS = registers.REGISTERS["chain"][1:]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """The values of a pane as scripts hand them out, read into the arrays that models take."""
 
-from collections.abc import Sequence
+import math
 from dataclasses import dataclass
 
 import msgpack
@@ -12,11 +12,13 @@ from pipeline.errors import NotYet
 from pipeline.geometry import Pane
 from pipeline.keys import Keys
 from pipeline.models.pane import PaneValues
+from pipeline.registers import REGISTERS
 from pipeline.scripts import Call, Scripts
 
 MINUTE_MS = 60_000
 VALUES = 6
-"""Numbers per contract, in the scripts' order: bid, ask, iv, gamma, open interest, volume."""
+"""Numbers per contract: bid, ask, iv, gamma, open interest, volume."""
+_NO_QUOTE, _NO_CHAIN, _NO_VOLUME = ([""] * len(REGISTERS[kind]) for kind in ("quotes", "chain", "volumes"))
 
 
 CHUNK = 200
@@ -40,7 +42,7 @@ def read_pane(scripts: Scripts, keys: Keys, epoch: str, pane: Pane) -> PaneReadi
     tickers, name = list(pane.places), pane.geometry.pane
     calls = [
         Call("read_values", {"tiles": keys.tiles(epoch, name)},
-             {"contract": keys.contract(epoch, ""), "tickers": tickers[first : first + CHUNK]})
+             {"registers": keys.registers(epoch), "pane": name, "tickers": tickers[first : first + CHUNK]})
         for first in range(0, len(tickers), CHUNK)
     ]
     for _ in range(_TRIES):
@@ -59,14 +61,16 @@ def blank_values(pane: Pane) -> NDArray[np.float64]:
 
 
 def take_values(pane: Pane, packed: bytes, values: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Write what a script packed (ticker, six values, ...) into ``values``; which contracts it named, bool[2, S]."""
-    claimed: Sequence[str | bool] = msgpack.unpackb(packed)
+    """Write what a script packed (tickers, quotes, chain registers, volumes) into ``values``; which contracts it named,
+    bool[2, S]."""
     named = np.zeros(values.shape[1:], dtype=np.bool_)
-    for first in range(0, len(claimed), VALUES + 1):
-        row, column = pane.places[str(claimed[first])]
-        numbers = claimed[first + 1 : first + 1 + VALUES]
-        values[:, row, column] = [float(number) if number else np.nan for number in numbers]
-        named[row, column] = True
+    for ticker, quote, chain, volume in zip(*msgpack.unpackb(packed), strict=True):
+        place = pane.places[ticker]
+        _, _, bid, ask, _, _ = quote.split("|") if quote else _NO_QUOTE
+        _, oi, iv, _, gamma, _, _ = chain.split("|") if chain else _NO_CHAIN
+        _, traded = volume.split("|") if volume else _NO_VOLUME
+        values[:, *place] = [float(number) if number else math.nan for number in (bid, ask, iv, gamma, oi, traded)]
+        named[place] = True
     return named
 
 

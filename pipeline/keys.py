@@ -7,6 +7,8 @@ Two layouts: ``flat`` (one Redis: names exactly as written here) and ``tagged`` 
 from dataclasses import dataclass
 from typing import Literal
 
+from pipeline.registers import REGISTERS
+
 STREAM_NOUNS = ("chain_jobs", "chain", "ws", "spot", "dirty", "diff", "commit", "model", "epoch")
 """Streams of one underlying; in the flat layout all underlyings share each of them."""
 
@@ -105,8 +107,14 @@ class Keys:
     def epoch_meta(self, epoch: str) -> str:
         return self._of(epoch.split(":", 1)[0], f"epoch:meta:{epoch}")
 
-    def contract(self, epoch: str, ticker: str) -> str:
-        return self._of_epoch(epoch, f"contract:{ticker}")
+    def registers(self, epoch: str, pane: str = "") -> dict[str, str]:
+        """HASHes of a pane, by kind of register: ticker -> what the contract is worth (``pipeline.registers``). Without
+        a pane they are prefixes to which a script adds one.
+
+        One hash for many contracts, because a batch is then read and written in two commands a pane instead of two a
+        contract, a third of the server's time.
+        """
+        return {kind: self._of_epoch(epoch, f"{kind}:{pane}") for kind in REGISTERS}
 
     def geometry(self, epoch: str) -> str:
         return self._of_epoch(epoch, "geometry")
@@ -162,7 +170,7 @@ class Keys:
     def names(self, symbol: str, epoch: str) -> dict[str, str]:
         """What scripts that mark, note and publish are told: keys of the underlying, and of one of its epochs.
 
-        ``contract``, ``dirty``, ``lease`` and ``tiles`` are prefixes to which a script adds a ticker or a pane.
+        Those of registers, ``dirty``, ``lease`` and ``tiles`` are prefixes to which a script adds a pane.
         """
         return {
             "active": self.epoch_active(symbol),
@@ -171,7 +179,7 @@ class Keys:
             "epoch_clean": self.epoch_clean(symbol),
             "meta": self.epoch_meta(epoch),
             "geometry": self.geometry(epoch),
-            "contract": self.contract(epoch, ""),
+            **self.registers(epoch),
             "dirty": self.dirty(epoch, ""),
             "lease": self.lease(epoch, ""),
             "tiles": self.tiles(epoch, ""),

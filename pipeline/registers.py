@@ -1,20 +1,30 @@
 """Last-writer-wins registers: what a contract is worth, ordered by (provider time ms, sequence).
 
-A register is a list of texts in the order that ``lua/include/newest.lua`` stores them; None: no value.
+A register is a list of texts, None where there is no value; Redis holds it as one text (``packed``), which
+``lua/include/newest.lua`` orders. The chain's is the newest of all: chains are applied in their order.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 Register = list[str | None]
 
 PRICE_LIMIT = 100_000.0
 """Dollars. No listed option costs as much; above it a number is an error, and documents could not print it."""
 COUNT_LIMIT = 1_000_000_000_000
-FIRST_MS, LAST_MS = 946_684_800_000, 4_102_444_800_000  # 2000 and 2100: other integers are no event times
+FIRST_MS, LAST_MS = 10**12, 4_102_444_800_000  # 2001 (the first of 13 digits) and 2100: others are no event times
 FUTURE_MS = 7 * 86_400_000
 """A time so long after its epoch's snapshot is an error: as the newest it would silence what it dates."""
 SEQUENCE_LIMIT = 2**53  # Lua counts in doubles
+
+REGISTERS: Mapping[str, tuple[str, ...]] = {
+    "quotes": ("quote_ts", "quote_seq", "bid", "ask", "bid_size", "ask_size"),
+    "trades": ("trade_ts", "trade_seq", "last", "last_size"),
+    "volumes": ("volume_ts", "volume"),
+    "chain": ("chain_ts", "oi", "iv", "delta", "gamma", "theta", "vega"),
+}
+"""What there is of each contract, and what stands in it in this order. Times are ms, prices dollars."""
+LEGEND = "legend"
 
 
 class ValueFault(ValueError):
@@ -93,6 +103,25 @@ def _number(value: object, name: str) -> float:
     if not math.isfinite(number):
         raise ValueFault("not_finite", f"{name} is {number}")
     return number
+
+
+def packed(register: Register) -> str:
+    """As Redis holds it."""
+    return "|".join(value or "" for value in register)
+
+
+def legends() -> dict[str, str]:
+    """What the hashes of each kind say of themselves, and under which field. It is long enough
+    (``hash-max-listpack-value`` is 64 bytes) to make a hash table of any of them: in a list, which small hashes are, one
+    of 500 registers is found in 3 us instead of 0.1."""
+    texts = {kind: f"of each ticker {'|'.join(of)}: times in ms, nothing where there is no value"
+             for kind, of in REGISTERS.items()}
+    return {"field": LEGEND, **texts}
+
+
+def fields(kind: str, text: str) -> dict[str, str]:
+    """What stands in a packed register, by name; what has no value is left out."""
+    return {name: value for name, value in zip(REGISTERS[kind], text.split("|"), strict=True) if value} if text else {}
 
 
 def order(register: Sequence[str | None]) -> tuple[float, float, tuple[str, ...]]:

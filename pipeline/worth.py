@@ -8,7 +8,7 @@ from pipeline import registers
 from pipeline.contract import TickerError, parse_ticker
 from pipeline.entry import Entry
 from pipeline.frames import Event, Quote, SecondAggregate, Trade
-from pipeline.registers import Register, ValueFault
+from pipeline.registers import ValueFault
 
 KNOWN_TICKERS_MAX = 200_000
 _KNOWN_NUMBERS_MAX = 65_536
@@ -29,7 +29,8 @@ class _Texts(dict[Any, str]):
         return text
 
 
-_PRICES, _WHOLES = _Texts(registers.decimal), _Texts(str)
+_PRICES = _Texts(lambda number: "" if number is None else registers.decimal(number))
+_WHOLES = _Texts(lambda number: "" if number is None else str(number))
 
 
 class Worth:
@@ -84,7 +85,7 @@ def _newer(event: Quote | Trade, held: Quote | Trade) -> bool:
 
 def _values(event: Quote | Trade) -> list[str]:
     register = quote_register(event) if isinstance(event, Quote) else trade_register(event)
-    return [value or "" for value in register[2:]]
+    return register.split("|")[2:]
 
 
 class Worths:
@@ -112,6 +113,28 @@ class Worths:
         return worth
 
 
+class _OfPane:
+    """What a section says of one pane: of each contract its ticker, time and place of its oldest event's entry, and the
+    quote; or trade, volume and every trade."""
+
+    __slots__ = ("others", "quotes")
+
+    def __init__(self) -> None:
+        self.quotes: list[tuple[str, int, int, str]] = []
+        self.others: list[tuple[Any, ...]] = []
+
+    def told(self, pane: str) -> dict[str, Any]:
+        """As hydrate.lua takes it: lists beside each other."""
+        return {
+            "pane": pane, "quotes": _beside(("tickers", "times", "origins", "quotes"), self.quotes),
+            "others": _beside(("tickers", "times", "origins", "trades", "volumes", "sums"), self.others),
+        }
+
+
+def _beside(names: tuple[str, ...], rows: list[tuple[Any, ...]]) -> dict[str, Sequence[Any]]:
+    return dict(zip(names, zip(*rows, strict=True) if rows else [()] * len(names), strict=True))
+
+
 class Section:
     """What a batch says of one underlying. ``entries`` have something of it; ``counts`` are for its analytics."""
 
@@ -132,27 +155,26 @@ class Section:
             self.entries.append(entry)
 
     def packed(self) -> dict[str, Any]:
-        """Quotes, trades and volumes as hydrate.lua takes them; it tells a missing value by false."""
-        panes: dict[str, int] = {}
+        """Quotes, trades and volumes as hydrate.lua takes them, pane by pane; it tells a missing register by false."""
+        panes: dict[str, _OfPane] = {}
         origins: dict[str, int] = {}
-        quotes: list[str | int | bool] = []
-        others: list[list[Any]] = []
         newest = 0
         for worth in self.worths:
-            quote, ts, pane, origin = worth.quote, worth.ts, worth.pane, worth.origin
-            if quote is None and worth.trade is None and worth.volume is None:
+            quote, ts, origin = worth.quote, worth.ts, worth.origin
+            others = worth.trade is not None or worth.volume is not None
+            if quote is None and not others:
                 continue  # all it said was refused
             if ts > newest:
                 newest = ts
-            at_pane = panes.get(pane) or panes.setdefault(pane, len(panes) + 1)
+            of = panes.get(worth.pane)
+            if of is None:
+                of = panes[worth.pane] = _OfPane()
             at_origin = origins.get(origin) or origins.setdefault(origin, len(origins) + 1)
-            text = str(ts)
             if quote is not None:
-                told = text if quote.t == ts else str(quote.t)
-                quotes += (worth.ticker, at_pane, text, at_origin, told, *_told(quote))
-            if worth.trade is not None or worth.volume is not None:
-                others.append([worth.ticker, at_pane, text, at_origin, *_packed_others(worth)])
-        return {"ts": str(newest), "panes": list(panes), "origins": list(origins), "quotes": quotes, "others": others,
+                of.quotes.append((worth.ticker, ts, at_origin, quote_register(quote)))
+            if others:
+                of.others.append((worth.ticker, ts, at_origin, *_packed_others(worth)))
+        return {"ts": str(newest), "origins": list(origins), "panes": [of.told(pane) for pane, of in panes.items()],
                 "counts": ["events", self.events, *(part for item in self.counts.items() for part in item)]}
 
 
@@ -217,29 +239,24 @@ class Batch:
         return section
 
 
-def quote_register(quote: Quote) -> Register:
-    """As newest.lua orders and stores it: quote_ts, quote_seq, bid, ask, bid_size, ask_size."""
-    return [str(quote.t), *(value or None for value in _told(quote))]
-
-
-def trade_register(trade: Trade) -> Register:
-    """trade_ts, trade_seq, last, last_size."""
-    return [str(trade.t), str(trade.q or 0), _PRICES[trade.p], None if trade.s is None else _WHOLES[trade.s]]
-
-
-def _told(quote: Quote) -> tuple[str | Literal[False], ...]:
-    """A quote's register behind its time, as the script is told it."""
-    bid, ask, bid_size, ask_size = quote.bp, quote.ap, quote.bs, quote.ask_size
+def quote_register(quote: Quote) -> str:
+    """A packed register (``pipeline.registers``), ``quotes``."""
     return (
-        str(quote.q or 0), False if bid is None else _PRICES[bid], False if ask is None else _PRICES[ask],
-        False if bid_size is None else _WHOLES[bid_size], False if ask_size is None else _WHOLES[ask_size],
+        f"{quote.t}|{quote.q or 0}|{_PRICES[quote.bp]}|{_PRICES[quote.ap]}|{_WHOLES[quote.bs]}|{_WHOLES[quote.ask_size]}"
     )
 
 
-def _packed_others(worth: Worth) -> list[Any]:
-    trade: list[str | bool] | bool = False
-    if worth.trade is not None:
-        trade = [False if value is None else value for value in trade_register(worth.trade)]
-    volume = False if worth.volume is None else [str(worth.volume.e), str(worth.volume.av)]
-    trades = sorted(map(trade_register, worth.trades), key=registers.order)
-    return [trade, volume, [value or "0" for register in trades for value in register]]
+def trade_register(trade: Trade) -> str:
+    """A packed register, ``trades``."""
+    return f"{trade.t}|{trade.q or 0}|{_PRICES[trade.p]}|{_WHOLES[trade.s]}"
+
+
+def _packed_others(worth: Worth) -> tuple[str | Literal[False], str | Literal[False], list[str]]:
+    """Trade, volume and every trade (ts, seq, price, size, ...) in their order."""
+    volume = worth.volume
+    trades = sorted((trade_register(trade).split("|") for trade in worth.trades), key=registers.order)
+    return (
+        False if worth.trade is None else trade_register(worth.trade),
+        False if volume is None else f"{volume.e}|{volume.av}",
+        [value or "0" for register in trades for value in register],
+    )

@@ -47,7 +47,7 @@ def worth_of(*events: object) -> Worth:
     return worth
 
 
-def quote_of(event: object) -> list[str | None]:
+def quote_of(event: object) -> str:
     held = worth_of(event).quote
     assert held is not None
     return quote_register(held)
@@ -57,11 +57,11 @@ def test_events_become_registers() -> None:
     worth = worth_of(quote(TICKER, 10.0, 10.55, T0, 7))
     assert (worth.ticker, worth.pane, worth.ts, worth.origin) == (TICKER, "2026-08-21:SPXW", T0, "1-0")
     assert worth.quote is not None
-    assert quote_register(worth.quote) == [str(T0), "7", "10", "10.55", "1", "1"]
+    assert quote_register(worth.quote) == f"{T0}|7|10|10.55|1|1"
     assert worth.trade is worth.volume is None
     traded = worth_of(trade()).trade
     assert traded is not None
-    assert trade_register(traded) == [str(T0), "4", "10.5", "3"]
+    assert trade_register(traded) == f"{T0}|4|10.5|3"
     for kind in ("A", "AM"):
         volume = worth_of(aggregate(ev=kind)).volume
         assert volume is not None
@@ -76,13 +76,13 @@ def test_events_that_are_not_about_a_contracts_worth_are_passed_over(reader: Fra
 def test_a_quote_of_one_side_has_no_other() -> None:
     event = quote(TICKER, 1.0, 2.0, T0, 1)
     del event["bp"]
-    assert quote_of(event) == [str(T0), "1", None, "2", "1", "1"]
-    assert quote_of({**event, "bp": None}) == [str(T0), "1", None, "2", "1", "1"]
+    assert quote_of(event) == f"{T0}|1||2|1|1"
+    assert quote_of({**event, "bp": None}) == f"{T0}|1||2|1|1"
 
 
 def test_a_crossed_quote_is_what_the_provider_said() -> None:
     """Whether it is usable is the models' business: a register keeps what is newest."""
-    assert quote_of(quote(TICKER, 11.0, 10.0, T0, 1)) == [str(T0), "1", "11", "10", "1", "1"]
+    assert quote_of(quote(TICKER, 11.0, 10.0, T0, 1)) == f"{T0}|1|11|10|1|1"
 
 
 @pytest.mark.parametrize("payload", [b"", b"[", b"[1,", b'[{"ev":"Q"', b"\xff\xfe", b"NaN", b"[NaN]", b"nonsense",
@@ -164,8 +164,8 @@ def test_of_events_in_any_order_the_newest_of_a_kind_and_the_oldest_time_stay() 
         worth = worth_of(first, second, trade(t=T0 + 7))
         assert worth.quote is not None
         assert worth.trade is not None
-        assert quote_register(worth.quote) == [str(T0 + 9), "2", "3", "4", "1", "1"]
-        assert trade_register(worth.trade) == [str(T0 + 7), "4", "10.5", "3"]
+        assert quote_register(worth.quote) == f"{T0 + 9}|2|3|4|1|1"
+        assert trade_register(worth.trade) == f"{T0 + 7}|4|10.5|3"
         assert worth.ts == T0 + 5
         assert worth.origin == ("2-0" if first is new else "1-0")
 
@@ -181,7 +181,7 @@ TIED = st.builds(
 def test_of_quotes_of_one_time_the_greatest_stays_as_the_script_orders_them(events: list[dict[str, Any]]) -> None:
     held = worth_of(*events).quote
     assert held is not None
-    assert quote_register(held) == max((quote_of(event) for event in events), key=order)
+    assert quote_register(held) == max((quote_of(event) for event in events), key=lambda register: order(register.split("|")))
 
 
 def test_an_event_of_another_epochs_time_or_of_a_foreign_underlying_is_counted() -> None:
@@ -248,4 +248,5 @@ def read_all(payload: bytes) -> None:
     batch.add(Entry("s", "1-0", {}), events, faults)
     for section in batch.sections.values():
         said = section.packed()
-        assert all(isinstance(value, str | int) for value in said["quotes"])
+        for of in said["panes"]:
+            assert all(len(register.split("|")) == 6 for register in of["quotes"]["quotes"])

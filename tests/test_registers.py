@@ -5,7 +5,6 @@ from collections.abc import Callable
 from itertools import permutations
 from typing import Any
 
-import msgpack
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -106,13 +105,12 @@ def test_any_order_ends_in_the_same_register(quotes: list[Register]) -> None:
 
 
 def test_scripts_and_python_agree_on_which_is_newer(database: Database) -> None:
-    text = "#!lua\n-- @include newest\nreturn newer(cmsgpack.unpack(ARGV[1]), cmsgpack.unpack(ARGV[2]), 1) and 1 or 0"
+    text = "#!lua\n-- @include newest\nreturn newer(ARGV[1], ARGV[2]) and 1 or 0"
     include = shipped("lua") / "include"
     script = database.register_script(_INCLUDE.sub(lambda match: (include / f"{match[1]}.lua").read_text(), text))
 
     @given(QUOTES, QUOTES)
     def agree(new: Register, held: Register) -> None:
-        packed = [msgpack.packb([value if value is not None else False for value in r]) for r in (new, held)]
-        assert bool(script([], packed)) == (new != held and registers.newest(held, new) == new)
+        assert bool(script([], [registers.packed(new), registers.packed(held)])) == (new != held and registers.newest(held, new) == new)
 
     agree()

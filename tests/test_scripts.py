@@ -12,6 +12,7 @@ from walrus import Database
 
 from consumers.keeper import GROUPS, Keeper
 from pipeline import scripts as scripts_module
+from pipeline.registers import REGISTERS
 from pipeline.scripts import Call, Scripts, sources
 from pipeline.settings import Settings
 from pipeline.shipped import shipped
@@ -419,8 +420,8 @@ def test_every_key_is_permanent_by_declaration_or_has_a_ttl(
     keeper.retire()
     assert leaks(world) == {"undeclared": [], "fading": []}
     past = [key.decode() for key in world.database.scan_iter(match="epoch:*", count=1000)
-            if b":contract:" in key and world.epoch() not in key.decode()]
-    assert len(past) > 50
+            if b":quotes:" in key and world.epoch() not in key.decode()]
+    assert len(past) == 2
     assert all(0 < world.database.ttl(key) <= 300 for key in past)
     assert world.database.scard(world.keys.epoch_retiring("SPX")) == 0
 
@@ -464,7 +465,7 @@ def test_an_epoch_that_is_given_up_half_staged_is_let_go_too(
     keeper_of(world).retire()
     assert leaks(world) == {"undeclared": [], "fading": []}
     let_go = [key for key in database.scan_iter(count=1000) if given_up in key.decode()]
-    assert len(let_go) > len(tickers())
+    assert len(let_go) >= len(REGISTERS)
     assert all(0 < database.ttl(key) <= 300 for key in let_go)
 
 
@@ -509,6 +510,7 @@ def test_an_epoch_begun_again_after_it_was_given_up_lives_without_a_ttl(world: W
     world.engine("normalize").step()
     assert world.epoch() == given_up
     made = [keys.geometry(given_up), keys.epoch_meta(given_up)]
-    made += [keys.contract(given_up, ticker) for ticker in world.contracts()]
-    assert len(made) == 2 + len(wider)
+    panes = [pane.decode() for pane in database.hkeys(keys.geometry(given_up))]
+    made += [key for pane in panes for key in keys.registers(given_up, pane).values()]
+    assert len(world.contracts()) == len(wider)
     assert {database.ttl(key) for key in made} == {-1}

@@ -12,8 +12,9 @@ from consumers.calculate import CalculateStage
 from consumers.hydrate import HydrateStage
 from consumers.models import ModelsStage
 from consumers.normalize import NormalizeStage
+from pipeline import registers
 from pipeline.announced import payload_of
-from pipeline.contract import make_ticker
+from pipeline.contract import make_ticker, parse_ticker
 from pipeline.keys import Keys
 from pipeline.publication import MODELS
 from pipeline.settings import Settings
@@ -118,13 +119,19 @@ class World:
         return str((self.database.hget(self.keys.epoch_active(symbol), symbol) or b"").decode())
 
     def contract(self, ticker: str, symbol: str = "SPX") -> dict[str, str]:
-        fields = self.database.hgetall(self.keys.contract(self.epoch(symbol), ticker))
-        return {name.decode(): value.decode() for name, value in fields.items()}
+        """What is known of a contract, field by field; empty for one that is not listed."""
+        known: dict[str, str] = {}
+        for kind, key in self.keys.registers(self.epoch(symbol), parse_ticker(ticker).pane).items():
+            known |= registers.fields(kind, (self.database.hget(key, ticker) or b"").decode())
+        return known
 
     def contracts(self, symbol: str = "SPX") -> dict[str, dict[str, str]]:
-        prefix = self.keys.contract(self.epoch(symbol), "")
-        found = sorted(key.decode() for key in self.database.scan_iter(match=prefix + "*", count=1000))
-        return {key.removeprefix(prefix): self.contract(key.removeprefix(prefix), symbol) for key in found}
+        """Every contract that any register of the active epoch names."""
+        found: set[str] = set()
+        for prefix in self.keys.registers(self.epoch(symbol)).values():
+            for key in self.database.scan_iter(match=prefix + "*", count=1000):
+                found |= {field.decode() for field in self.database.hkeys(key)}
+        return {ticker: self.contract(ticker, symbol) for ticker in sorted(found - {registers.LEGEND})}
 
     def model(self, name: str, symbol: str = "SPX") -> dict[str, Any]:
         parsed: dict[str, Any] = orjson.loads(self.database.get(self.keys.model(name, symbol)))

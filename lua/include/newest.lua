@@ -1,37 +1,28 @@
--- Last writer wins. A register is a list of strings (false: no value); its first two numbers, provider time and
--- sequence, order it. Ties are settled by the values themselves, so that any order of arrival ends in the same state.
-local REGISTERS = {
-  {'quote_ts', 'quote_seq', 'bid', 'ask', 'bid_size', 'ask_size'},
-  {'trade_ts', 'trade_seq', 'last', 'last_size'},
-  {'volume_ts', 'volume'},
-}
-local REGISTER_FIELDS = {}
-for _, register in ipairs(REGISTERS) do
-  for _, field in ipairs(register) do REGISTER_FIELDS[#REGISTER_FIELDS + 1] = field end
+-- Last writer wins. A register is one text: 13 digits of provider time in ms and what it was worth then, apart by `|`;
+-- nothing between two of them is a missing value. Time decides, then the number that follows it, then the values, so
+-- that any order of arrival ends in the same state.
+local TIME_DIGITS = 13
+
+local function values_of_register(register)
+  local values = {}
+  for value in string.gmatch(register .. '|', '([^|]*)|') do values[#values + 1] = value end
+  return values
 end
 
--- held: what HMGET of REGISTER_FIELDS gave, beginning at `from`.
-local function newer(register, held, from)
-  if not held[from] then return true end
-  for i = 1, #register do
-    local mine, theirs = register[i] or '', held[from + i - 1] or ''
-    if mine ~= theirs then
-      if i > 2 then return mine > theirs end
-      return (tonumber(mine) or -1) > (tonumber(theirs) or -1)
+local function newer(register, held)
+  if not held or held == '' then return true end
+  local ts, held_ts = string.sub(register, 1, TIME_DIGITS), string.sub(held, 1, TIME_DIGITS)
+  if ts ~= held_ts then return ts > held_ts end
+  if register == held then return false end
+  local mine, theirs = values_of_register(register), values_of_register(held)
+  for i = 2, #mine do
+    if mine[i] ~= theirs[i] then
+      if i > 2 then return mine[i] > theirs[i] end
+      return tonumber(mine[i]) > tonumber(theirs[i])
     end
   end
   return false
 end
 
--- Put a register's fields into what HSET and HDEL will be told. A missing value is a missing field, never 0.
-local function put(fields, register, held, from, sets, gone)
-  for i, field in ipairs(fields) do
-    local value, was = register[i], held[from + i - 1]
-    if value and value ~= was then
-      sets[#sets + 1] = field
-      sets[#sets + 1] = value
-    elseif not value and was then
-      gone[#gone + 1] = field
-    end
-  end
-end
+-- Bid and ask of a quote as they stand in it; of none, as of one without prices.
+local function prices_of(quote) return string.match(quote, '^%d+|([^|]*|[^|]*)', TIME_DIGITS + 2) or '|' end

@@ -19,6 +19,7 @@ from pipeline.bench.measure import BenchError, Goal, Result, Sample, ratio
 from pipeline.bench.models import SPOT_USD
 from pipeline.bench.near_chain import AS_OF_MS, SYMBOL
 from pipeline.keys import Keys
+from pipeline.registers import FIRST_MS, LEGEND
 from pipeline.settings import Settings
 from pipeline.stage import Engine
 
@@ -60,12 +61,11 @@ def run(bench: Bench) -> Result:
 def forget_what_was_applied(database: Database, keys: Keys) -> None:
     """The same frames are newest again: every round does the same work."""
     epoch = (database.hget(keys.epoch_active(SYMBOL), SYMBOL) or b"").decode()
-    with database.pipeline(transaction=False) as pipeline:
-        for number, key in enumerate(database.scan_iter(match=keys.contract(epoch, "") + "*", count=5000)):
-            pipeline.hset(key, mapping={"quote_ts": 1, "quote_seq": 0})
-            if number % 1000 == 999:
-                pipeline.execute()
-        pipeline.execute()
+    for key in database.scan_iter(match=keys.registers(epoch)["quotes"] + "*"):
+        held = database.hgetall(key)
+        legend = held.pop(LEGEND.encode())
+        quotes = {ticker: str(FIRST_MS).encode() + quote[len(str(FIRST_MS)):] for ticker, quote in held.items() if quote}
+        database.hset(key, mapping={**held, **quotes, LEGEND: legend})
 
 
 def fill(database: Database, keys: Keys, frames: list[bytes]) -> None:

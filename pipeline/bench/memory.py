@@ -4,7 +4,6 @@ A contract is what grows with their number: its hash, and its share of geometry,
 event is a quote in an entry of the socket's stream, in frames of fifty.
 """
 
-import random
 
 from walrus import Database
 
@@ -17,10 +16,10 @@ from pipeline.bench.measure import Result, Sample, ratio
 from pipeline.bench.models import SPOT_USD
 from pipeline.bench.near_chain import SYMBOL
 from pipeline.publication import MODELS
+from pipeline.registers import LEGEND
 from pipeline.stage import Engine
 
 CONTRACTS, FRAMES, PER_FRAME = 8_000, 2_000, 50
-_SAMPLE = 500
 
 
 def run(bench: Bench) -> Result:
@@ -39,16 +38,12 @@ def run(bench: Bench) -> Result:
 
 
 def _contract(market: Market) -> dict[str, float]:
-    """Of a sample: the key with everything that belongs to it, and the bytes of its values alone."""
-    database, prefix = market.database, market.keys.contract(market.epoch, "")
-    found = random.Random(1).sample(sorted(database.scan_iter(match=prefix + "*", count=5000)), _SAMPLE)
-    with database.pipeline(transaction=False) as pipeline:
-        for key in found:
-            pipeline.memory_usage(key)
-            pipeline.hvals(key)
-        replies = pipeline.execute()
-    values = sum(len(value) for of in replies[1::2] for value in of)
-    return {"contract": sum(replies[::2]) / _SAMPLE, "contract_values": values / _SAMPLE}
+    """The hashes with everything that belongs to them, and the bytes of the values in them alone."""
+    database, prefixes = market.database, market.keys.registers(market.epoch)
+    names = [key for prefix in prefixes.values() for key in database.scan_iter(match=prefix + "*")]
+    registers = [text for name in names for ticker, text in database.hgetall(name).items() if ticker != LEGEND.encode()]
+    values = sum(len(text.replace(b"|", b"")) for text in registers)
+    return {"contract": _usage(database, names) / CONTRACTS, "contract_values": values / CONTRACTS}
 
 
 def _models(market: Market) -> dict[str, float]:

@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 from walrus import Database
 
+from pipeline import registers
 from pipeline.epochs import Epochs
 from pipeline.keys import Keys
 from pipeline.publication import MODELS, VIEWS
@@ -14,7 +15,6 @@ from pipeline.publication import MODELS, VIEWS
 CONTRACTS = "contracts"
 _COUNTED = ("version",)
 """What counts publications is not compared: they coalesce."""
-_READ = 500
 
 
 @dataclass(slots=True)
@@ -65,15 +65,12 @@ def contracts_of(database: Database, keys: Keys, symbol: str) -> dict[str, dict[
     """The contracts of the active epoch, field by field."""
     active = (database.hget(keys.epoch_active(symbol), symbol) or b"").decode()
     epoch = Epochs(database, keys).get(active) if active else None
-    tickers = [ticker for pane in epoch.panes.values() for ticker in pane.places] if epoch else []
     found: dict[str, dict[str, str]] = {}
-    for first in range(0, len(tickers), _READ):
-        some = tickers[first : first + _READ]
-        pipeline = database.pipeline(transaction=False)
-        for ticker in some:
-            pipeline.hgetall(keys.contract(active, ticker))
-        for ticker, fields in zip(some, pipeline.execute(), strict=True):
-            found[ticker] = {name.decode(): value.decode() for name, value in sorted(fields.items())}
+    for name, pane in (epoch.panes if epoch else {}).items():
+        tickers = list(pane.places)
+        for kind, key in keys.registers(active, name).items():
+            for ticker, register in zip(tickers, database.hmget(key, tickers), strict=True):
+                found.setdefault(ticker, {}).update(registers.fields(kind, (register or b"").decode()))
     return found
 
 

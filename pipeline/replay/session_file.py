@@ -28,7 +28,7 @@ import msgpack
 
 from pipeline.replay.window import Commit, Row, Window, WindowError
 
-MAGIC, FORMAT = b"MSWSESS", 1
+MAGIC, FORMAT = b"MSWSESS", 2
 _HEAD = struct.Struct(">II")
 _ROWS = 500
 _BLOCK_BYTES = 1 << 30

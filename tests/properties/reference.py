@@ -34,10 +34,7 @@ def fold(
     contracts: dict[str, dict[str, str]] = {}
     for row in rows:
         ticker = row["details"]["ticker"]
-        said = parse_ticker(ticker)
         contracts[ticker] = {
-            "underlying": said.underlying, "root": said.root, "pane": said.pane, "type": said.side,
-            "expiration": said.expiration.isoformat(), "strike": str(text(said.strike)), "multiplier": "100",
             "chain_ts": str(chain_ts), "oi": str(round(row["open_interest"])),
         }
         quote = row["last_quote"]
