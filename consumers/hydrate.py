@@ -25,8 +25,8 @@ from pipeline.settings import Settings
 from pipeline.worth import Batch, Section, Worths
 
 CALL_CONTRACTS = 1000
-"""A call takes frames until it has so many contracts: some three milliseconds of the server's time where all have moved.
-Half as many merge a quarter less of the events of a backlog, which then takes a fifth longer."""
+"""A call takes frames until it has so many contracts: some three milliseconds of the server's time where all have
+moved. Half as many merge a quarter less of the events of a backlog, which then takes a fifth longer."""
 _EPOCH_TRIES = 20
 
 

@@ -112,8 +112,8 @@ def packed(register: Register) -> str:
 
 def legends() -> dict[str, str]:
     """What the hashes of each kind say of themselves, and under which field. It is long enough
-    (``hash-max-listpack-value`` is 64 bytes) to make a hash table of any of them: in a list, which small hashes are, one
-    of 500 registers is found in 3 us instead of 0.1."""
+    (``hash-max-listpack-value`` is 64) to make a hash table of any of them: in a list, which hashes of up to 512 fields
+    would be, one of 500 registers is found in 2.7 us instead of 0.08."""
     texts = {kind: f"of each ticker {'|'.join(of)}: times in ms, nothing where there is no value"
              for kind, of in REGISTERS.items()}
     return {"field": LEGEND, **texts}
@@ -121,7 +121,9 @@ def legends() -> dict[str, str]:
 
 def fields(kind: str, text: str) -> dict[str, str]:
     """What stands in a packed register, by name; what has no value is left out."""
-    return {name: value for name, value in zip(REGISTERS[kind], text.split("|"), strict=True) if value} if text else {}
+    if not text:
+        return {}
+    return {name: value for name, value in zip(REGISTERS[kind], text.split("|"), strict=True) if value}
 
 
 def order(register: Sequence[str | None]) -> tuple[float, float, tuple[str, ...]]:

@@ -241,9 +241,8 @@ class Batch:
 
 def quote_register(quote: Quote) -> str:
     """A packed register (``pipeline.registers``), ``quotes``."""
-    return (
-        f"{quote.t}|{quote.q or 0}|{_PRICES[quote.bp]}|{_PRICES[quote.ap]}|{_WHOLES[quote.bs]}|{_WHOLES[quote.ask_size]}"
-    )
+    prices, sizes = f"{_PRICES[quote.bp]}|{_PRICES[quote.ap]}", f"{_WHOLES[quote.bs]}|{_WHOLES[quote.ask_size]}"
+    return f"{quote.t}|{quote.q or 0}|{prices}|{sizes}"
 
 
 def trade_register(trade: Trade) -> str:

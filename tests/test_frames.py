@@ -181,7 +181,8 @@ TIED = st.builds(
 def test_of_quotes_of_one_time_the_greatest_stays_as_the_script_orders_them(events: list[dict[str, Any]]) -> None:
     held = worth_of(*events).quote
     assert held is not None
-    assert quote_register(held) == max((quote_of(event) for event in events), key=lambda register: order(register.split("|")))
+    said = [quote_of(event) for event in events]
+    assert quote_register(held) == max(said, key=lambda register: order(register.split("|")))
 
 
 def test_an_event_of_another_epochs_time_or_of_a_foreign_underlying_is_counted() -> None:

@@ -111,6 +111,7 @@ def test_scripts_and_python_agree_on_which_is_newer(database: Database) -> None:
 
     @given(QUOTES, QUOTES)
     def agree(new: Register, held: Register) -> None:
-        assert bool(script([], [registers.packed(new), registers.packed(held)])) == (new != held and registers.newest(held, new) == new)
+        said = script([], [registers.packed(new), registers.packed(held)])
+        assert bool(said) == (new != held and registers.newest(held, new) == new)
 
     agree()

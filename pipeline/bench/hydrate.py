@@ -64,8 +64,9 @@ def forget_what_was_applied(database: Database, keys: Keys) -> None:
     for key in database.scan_iter(match=keys.registers(epoch)["quotes"] + "*"):
         held = database.hgetall(key)
         legend = held.pop(LEGEND.encode())
-        quotes = {ticker: str(FIRST_MS).encode() + quote[len(str(FIRST_MS)):] for ticker, quote in held.items() if quote}
-        database.hset(key, mapping={**held, **quotes, LEGEND: legend})
+        old = str(FIRST_MS).encode()
+        quotes = {ticker: old + quote[len(old):] if quote else quote for ticker, quote in held.items()}
+        database.hset(key, mapping={**quotes, LEGEND: legend})
 
 
 def fill(database: Database, keys: Keys, frames: list[bytes]) -> None:

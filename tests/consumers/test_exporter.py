@@ -57,6 +57,7 @@ def test_a_settled_world_is_told_by_stage_symbol_and_model(world: World) -> None
     world.chain([row(ticker) for ticker in tickers()])
     world.settle(engines)
     world.frame([quote(tickers()[0], 10.2, 10.9, T0 + 1000, 1)])
+    time.sleep(0.002)  # ages are in whole milliseconds
     series = scrape(world.settings, world.database)
     assert of(series, "stage_lag_entries", stage="hydrate") == 1
     assert of(series, "stage_oldest_undelivered_seconds", stage="hydrate") > 0

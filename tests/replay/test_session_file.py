@@ -69,6 +69,6 @@ def test_blocks_that_were_left_out_or_put_behind_are_noticed(path: Path) -> None
 
 def test_another_format_is_named(path: Path) -> None:
     whole = path.read_bytes()
-    path.write_bytes(whole[:7] + b"\x02" + whole[8:])
-    with pytest.raises(WindowError, match="of format 2; this version reads format 1"):
+    path.write_bytes(whole[:7] + b"\x01" + whole[8:])
+    with pytest.raises(WindowError, match="of format 1; this version reads format 2"):
         read_session(path)
