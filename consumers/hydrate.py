@@ -106,7 +106,7 @@ class HydrateStage:
             except FrameError as error:
                 raise Poison({entry.id: str(error)}) from error
             for reason, n in batch.add(entry, events, faults).items():
-                metrics.EVENTS.labels(self.name, reason).inc(n)
+                metrics.of(metrics.EVENTS, self.name, reason).inc(n)
         return batch, [(section, section.packed()) for section in batch.sections.values()]
 
     def _finish(self, reply: list[Any], ready: _Ready, consumer: str, later: Sequence[Entry]) -> None:
@@ -116,10 +116,10 @@ class HydrateStage:
                 counts = _counted(reply)
                 if counts is not None:
                     for outcome, n in zip(("applied", "stale", "size_only", "geometry_miss"), counts, strict=True):
-                        metrics.EVENTS.labels(self.name, outcome).inc(n)
+                        metrics.of(metrics.EVENTS, self.name, outcome).inc(n)
                     for section in ready[0].sections.values():
-                        metrics.EVENTS.labels(self.name, "events").inc(section.events)
-                        metrics.EVENTS.labels(self.name, "conflated").inc(section.events - len(section.worths))
+                        metrics.of(metrics.EVENTS, self.name, "events").inc(section.events)
+                        metrics.of(metrics.EVENTS, self.name, "conflated").inc(section.events - len(section.worths))
                     return
                 self._epochs.clear()
                 reply = self.scripts.run("hydrate", *self._call(ready[0].entries, consumer, self._sections(ready)))

@@ -12,8 +12,8 @@ from pipeline.calendar import early_closes, previous_session
 from pipeline.chain_file import ChainFile
 from pipeline.contract import settlement_of
 from pipeline.models.expiry import NEW_YORK, days_to_expiration, expiry_ms, new_york_date
-from pipeline.models.exposure import BOOKS, PaneExposure, expose
-from pipeline.models.gex import BUCKETS, exposure
+from pipeline.models.exposure import BOOKS, OI, PaneExposure, expose
+from pipeline.models.gex import buckets, exposure
 from pipeline.models.levels import pin_probability
 from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate, solve
 from pipeline.models.records import (
@@ -96,12 +96,9 @@ class Analysis:
             "panes": {pane.geometry.pane: _pane_record(pane) for pane in self.panes},
         }
 
-    def _buckets(self) -> Record:
-        days = [(days_to_expiration(pane.geometry.expiration, self.as_of_ms), pane) for pane in self.panes]
-        return {
-            name: exposure([pane.exposure.gex[0] for dte, pane in days if first <= dte <= last])
-            for name, first, last in BUCKETS
-        }
+    def _buckets(self) -> Mapping[str, object]:
+        days = [days_to_expiration(pane.geometry.expiration, self.as_of_ms) for pane in self.panes]
+        return buckets(np.array(days), np.stack([pane.exposure.sums[OI] for pane in self.panes], axis=1))
 
 
 def analyse(chain: ChainFile, rate: float, widths: Sequence[float], max_dte: int | None = None) -> Analysis:
@@ -196,7 +193,7 @@ def _coverage(panes: Sequence[AnalysedPane]) -> float | None:
 
 def _pane_record(pane: AnalysedPane) -> Record:
     head, held = pane.head, pane.exposure
-    book = dict(zip(BOOKS, (exposure([gex]) for gex in held.gex), strict=True))
+    book = dict(zip(BOOKS, (exposure(gex) for gex in held.gex), strict=True))
     return {
         **{name: head[name] for name in ("dte", "settlement", "contracts", "coverage", "gex_coverage", "forward")},
         "expected_move": price(head["expected_move"]),

@@ -5,6 +5,7 @@ Everything is observed once a batch, never once an event: a tick passes the stag
 
 import time
 from collections.abc import Iterable
+from typing import Any, TypeVar
 
 from prometheus_client import Counter, Gauge, Histogram, disable_created_metrics
 
@@ -70,6 +71,19 @@ _OUTCOMES = {
 }
 
 
+_Metric = TypeVar("_Metric", Counter, Histogram)
+_CHILDREN: dict[tuple[Counter | Histogram, *tuple[str, ...]], Any] = {}
+
+
+def of(metric: _Metric, *labels: str) -> _Metric:
+    """A metric's child, kept. The client library takes 3 us to find one, and a tick counts some forty times."""
+    child = _CHILDREN.get((metric, *labels))
+    if child is None:
+        child = _CHILDREN[metric, *labels] = metric.labels(*labels)
+    found: _Metric = child
+    return found
+
+
 def begin(stage: str) -> None:
     """Let a stage's series exist from its first scrape: a rate needs the zero before the first count."""
     if stage == "gateway":
@@ -96,10 +110,10 @@ def observe_way(stage: str, oldest: str, origins: Iterable[bytes] = ()) -> float
     """
     now_ms = time.time() * 1000
     latency_s = max(0.0, now_ms - int(oldest.partition("-")[0])) / 1000
-    LATENCY.labels(stage).observe(latency_s)
+    of(LATENCY, stage).observe(latency_s)
     began = [int(ms) for ms in (origin.partition(b"-")[0] for origin in origins) if ms.isdigit() and int(ms)]
     if began:
-        TICK.labels(stage).observe(max(0.0, now_ms - min(began)) / 1000)
+        of(TICK, stage).observe(max(0.0, now_ms - min(began)) / 1000)
     return latency_s
 
 

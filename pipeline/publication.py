@@ -285,7 +285,10 @@ def _gex(
         NET: gex_net_cells(layouts.strikes, [(exposure.strikes, exposure.gex) for _, exposure in held])
     }
     head = {
-        **summary([(int(heads[pane]["dte"]), exposure.gex[OI]) for pane, exposure in held]),
+        **summary(
+            np.array([int(heads[pane]["dte"]) for pane, _ in held]),
+            np.stack([exposure.sums[OI] for _, exposure in held], axis=1),
+        ),
         "books": books_record(models, facts.oi_date),
         "vanna": dict(models.vanna),
         "charm": dict(models.charm),

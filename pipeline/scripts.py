@@ -184,8 +184,8 @@ class Conversation:
 
 
 def _count_call(script: str, took_s: float) -> None:
-    metrics.SCRIPT_CALLS.labels(script).inc()
-    metrics.SCRIPT_SECONDS.labels(script).inc(took_s)
+    metrics.of(metrics.SCRIPT_CALLS, script).inc()
+    metrics.of(metrics.SCRIPT_SECONDS, script).inc(took_s)
 
 
 def _count_refusal(script: str, reply: Any) -> None:

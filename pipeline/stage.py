@@ -97,6 +97,7 @@ class Engine:
         self._settings = settings
         self._streams = stage.streams()
         self._group = database.consumer_group(stage.name, dict.fromkeys(self._streams, "0"), consumer=consumer)
+        self._grouped = False
         self._log = get_log(stage=stage.name, consumer=consumer)
         self._outage = Outage(self._log, "redis")
         # Which of read, reclaim and commit fail, since when, and whether the server is away: healed when none does.
@@ -136,7 +137,8 @@ class Engine:
 
     def step(self) -> int:
         """One turn without threads: retries that are due, reclaim, one read, its commit. Answers entries handled."""
-        self._ensure_group()
+        if not self._grouped:
+            self._ensure_group()
         entries = self._reclaim() + self._due() + self._read()
         self._handle(entries)
         return len(entries)
@@ -256,7 +258,7 @@ class Engine:
                         self._held.add((stream, entry_id))
                         entries.append(Entry(stream, entry_id, fields, previous if fresh else ""))
                     previous = entry_id
-        metrics.ENTRIES.labels(self.stage.name).inc(len(entries))
+        metrics.of(metrics.ENTRIES, self.stage.name).inc(len(entries))
         return entries
 
     def _let_go(self, entries: Iterable[Entry]) -> None:
@@ -344,6 +346,7 @@ class Engine:
         for backoff in _backoffs():
             try:
                 self._group.create(ensure_keys_exist=False, mkstream=True)
+                self._grouped = True
                 return
             except (RedisError, OSError) as error:
                 self._fails("read", f"{type(error).__name__}: {error}", away=passes(error))
@@ -400,9 +403,9 @@ class Engine:
                 continue
             took_s = time.perf_counter() - started
             self._entry_s = max(took_s / len(entries), self._entry_s * 0.7)
-            metrics.BATCH_SECONDS.labels(self.stage.name).observe(took_s)
-            metrics.BATCH_ENTRIES.labels(self.stage.name).observe(len(entries))
-            metrics.COMMITTED.labels(self.stage.name).inc(len(entries))
+            metrics.of(metrics.BATCH_SECONDS, self.stage.name).observe(took_s)
+            metrics.of(metrics.BATCH_ENTRIES, self.stage.name).observe(len(entries))
+            metrics.of(metrics.COMMITTED, self.stage.name).inc(len(entries))
             origins = () if b"origin" not in entries[0].fields else [  # all entries of a stream have one, or none
                 entry.fields[b"origin"] for entry in entries
                 if b"origin" in entry.fields and b"since" not in entry.fields  # what is deferred is no tick's way

@@ -73,7 +73,7 @@ def _panes(analysis: Analysis, count: int) -> Table:
         table.add_column(column, justify="left" if number == 0 else "right", no_wrap=True)
     for pane in analysis.panes[:count]:
         head, held = pane.head, pane.exposure
-        book = exposure([held.gex[0]])
+        book = exposure(held.gex[0])
         table.add_row(
             pane.geometry.pane, f"{head['dte']}", f"{head['contracts']}", _share(head["coverage"]),
             _price(head["forward"]), _price(head["expected_move"]), _share(head["atm_iv"]),

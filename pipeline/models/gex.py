@@ -43,49 +43,45 @@ def union_of_strikes(panes: Sequence[Floats]) -> Floats:
     """All strikes of several panes, ascending, each once."""
     if not panes:
         return np.empty(0)
-    mills = np.unique(np.rint(np.concatenate(panes) * MILLS_PER_DOLLAR).astype(np.int64))
-    return mills / MILLS_PER_DOLLAR
+    return np.unique(_mills(np.concatenate(panes))) / MILLS_PER_DOLLAR
 
 
-def net_by_strike(union: Floats, panes: Sequence[tuple[Floats, Integers]]) -> Integers:
-    """GEX per strike of ``union`` (float64[U]), int64[U]: panes as (strikes, gex int64[sides, S]), sides added.
-
-    MISSING_USD where no contract at the strike has a value.
+def net_by_strike(union: Floats, strikes: Floats, gex: Integers) -> Integers:
+    """GEX per strike of ``union`` (float64[U]), int64[U], of all panes: ``strikes`` float64[N] of one after the other,
+    ``gex`` int64[sides, N]; sides are added. MISSING_USD where no contract at the strike has a value.
     """
-    mills = np.rint(union * MILLS_PER_DOLLAR).astype(np.int64)
+    at = np.searchsorted(_mills(union), _mills(strikes))
+    present = gex != MISSING_USD
     net = np.zeros(union.size, dtype=np.int64)
+    np.add.at(net, at, np.where(present, gex, 0).sum(axis=0))
     known = np.zeros(union.size, dtype=np.bool_)
-    for strikes, gex in panes:
-        at = np.searchsorted(mills, np.rint(strikes * MILLS_PER_DOLLAR).astype(np.int64))
-        present = gex != MISSING_USD
-        net[at] += np.where(present, gex, 0).sum(axis=0)
-        known[at] |= present.any(axis=0)
+    known[at[present.any(axis=0)]] = True
     return np.where(known, net, MISSING_USD)
 
 
-def exposure(gexes: Sequence[Integers]) -> dict[str, int | float | None]:
-    """Sums over panes (each int64[2, S]): call, put, net, gross in dollars, and ratio = net / gross.
+def _mills(strikes: Floats) -> Integers:
+    return np.rint(strikes * MILLS_PER_DOLLAR).astype(np.int64)
 
-    All null when no contract has a value; ratio is null when gross is 0.
+
+def exposure(gex: Integers) -> dict[str, int | float | None]:
+    """Sums of int64[2, N]: call, put, net, gross in dollars, and ratio = net / gross.
+
+    All null when nothing has a value; ratio is null when gross is 0.
     """
-    call = put = 0
-    known = False
-    for gex in gexes:
-        present = gex != MISSING_USD
-        known = known or bool(present.any())
-        sums = np.where(present, gex, 0).sum(axis=1)
-        call, put = call + int(sums[0]), put + int(sums[1])
-    if not known:
+    present = gex != MISSING_USD
+    if not present.any():
         return {"call": None, "put": None, "net": None, "gross": None, "ratio": None}
+    call, put = np.where(present, gex, 0).sum(axis=1).tolist()
     net, gross = call + put, call - put
     return {"call": call, "put": put, "net": net, "gross": gross, "ratio": round(net / gross, 6) if gross else None}
 
 
-def summary(panes: Sequence[tuple[int, Integers]]) -> dict[str, object]:
-    """``totals`` and DTE ``buckets`` of panes given as (days to expiration, gex int64[2, S]); keys in a fixed order."""
-    return {
-        "totals": exposure([gex for _, gex in panes]),
-        "buckets": {
-            name: exposure([gex for dte, gex in panes if first <= dte <= last]) for name, first, last in BUCKETS
-        },
-    }
+def summary(days: Integers, sums: Integers) -> dict[str, object]:
+    """``totals`` and DTE ``buckets``, keys in a fixed order, of panes: ``days`` to expiration int64[P], and the sums of
+    each pane's sides int64[2, P]."""
+    return {"totals": exposure(sums), "buckets": buckets(days, sums)}
+
+
+def buckets(days: Integers, sums: Integers) -> dict[str, dict[str, int | float | None]]:
+    """``exposure`` of the panes within each of BUCKETS; arguments as of ``summary``."""
+    return {name: exposure(sums[:, (first <= days) & (days <= last)]) for name, first, last in BUCKETS}

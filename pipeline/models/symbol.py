@@ -83,12 +83,12 @@ def symbol_models(
     front = front_pane(live, as_of_ms, constants) if known_spot else None
     move = None if front is None else float(spot * front.v_atm)
     coverage = None if move is None else interest_coverage(live, spot, move)
-    profiles = {name: _profile(live, book, axis, spot) for book, name in enumerate(BOOKS)}
+    profiles = _profiles(live, axis, spot)
     held = profiles[BOOKS[OI]]
     flip = find_flip(held.prices, held.net, held.gross, spot if known_spot else 0.0, move, coverage, stale, constants)
     strikes, by_side = sum_by_strike([(pane.strikes, pane.gex[OI]) for pane in live], MISSING_USD)
     sums = np.stack([pane.sums for pane in live], axis=2) if live else np.empty((len(SUMS), 2, 0), dtype=np.int64)
-    totals = {name: exposure([by_pane]) for name, by_pane in zip(SUMS, sums, strict=True)}
+    totals = {name: exposure(by_pane) for name, by_pane in zip(SUMS, sums, strict=True)}
     ratio = None if move is None else weighed_ratio(axis, held.net, held.gross, move / spot, constants)
     unsound = flip.reason if flip.reason in {"low_coverage", "flat"} else None
     max_pain = None if front is None or np.isnan(front.max_pain) else front.max_pain
@@ -135,10 +135,12 @@ def _signed(totals: Mapping[str, int | float | None]) -> Mapping[str, int | floa
     return {name: totals[name] for name in ("call", "put", "net")}
 
 
-def _profile(panes: Sequence[PaneExposure], book: int, axis: Floats, spot: float) -> Profile:
-    calls = np.zeros(axis.size, dtype=np.int64)
-    puts = np.zeros(axis.size, dtype=np.int64)
-    for pane in panes:
-        calls += pane.profile[book, 0]
-        puts += pane.profile[book, 1]
-    return Profile(spot * (1.0 + axis), calls + puts, calls - puts)
+def _profiles(panes: Sequence[PaneExposure], axis: Floats, spot: float) -> dict[str, Profile]:
+    """By name of BOOKS, over all panes."""
+    by_side = np.zeros((len(BOOKS), 2, axis.size), dtype=np.int64)
+    if panes:
+        by_side = np.stack([pane.profile for pane in panes]).sum(axis=0)
+    prices = spot * (1.0 + axis)
+    return {
+        name: Profile(prices, calls + puts, calls - puts) for name, (calls, puts) in zip(BOOKS, by_side, strict=True)
+    }

@@ -291,7 +291,8 @@ def gex_document(layouts, gexes, version):
     strikes = union_of_strikes([pane.strikes for pane in PANES])
     books = [np.stack((gex, np.where(gex == MISSING_USD, gex, gex // 2))) for gex in gexes]
     net = gex_net_cells(strikes, [(pane.strikes, both) for pane, both in zip(PANES, books, strict=True)])
-    heads = {NET: summary([(dte, gex) for dte, gex in zip((0, 8, 120), gexes, strict=True)])}
+    sums = np.stack([np.where(gex == MISSING_USD, 0, gex).sum(axis=1) for gex in gexes], axis=1)
+    heads = {NET: summary(np.array([0, 8, 120]), sums)}
     for layout, side in zip(layouts, ("call", "put", None), strict=True):
         row = ("call", "put").index(side) if side else 0
         cells = {pane.pane: gex[row] for pane, gex in zip(PANES, gexes, strict=True)} if side else {NET: net}
@@ -372,9 +373,8 @@ def test_documents_of_no_panes_and_no_strikes_are_json():
     side = gex_side_layout(SYMBOL, EPOCH, [empty], "call")
     assert orjson.loads(side.render(header_of(SIDE_SCHEMA), {}, {empty.pane: model.gex[0]}))
     net = gex_net_layout(SYMBOL, EPOCH, np.empty(0))
-    assert orjson.loads(
-        net.render(header_of(NET_SCHEMA), {NET: summary([])}, {NET: np.empty(0, dtype=np.int64)})
-    )
+    nothing = np.empty((2, 0), dtype=np.int64)
+    assert orjson.loads(net.render(header_of(NET_SCHEMA), {NET: summary(nothing[0], nothing)}, {NET: nothing[0]}))
 
 
 def test_a_real_chain_is_published_and_patched():

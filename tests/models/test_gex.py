@@ -27,16 +27,18 @@ def test_net_by_strike_adds_panes_where_they_share_a_strike():
     far = (np.array([100.0, 102.5, 105.0]), np.array([[1, 2, MISSING_USD], [-3, -2, MISSING_USD]]))
     union = union_of_strikes([near[0], far[0]])
     assert union.tolist() == [95.0, 100.0, 102.5, 105.0]
-    assert net_by_strike(union, [near, far]).tolist() == [5, 18, 0, MISSING_USD]
+    strikes, gex = np.concatenate((near[0], far[0])), np.concatenate((near[1], far[1]), axis=1)
+    assert net_by_strike(union, strikes, gex).tolist() == [5, 18, 0, MISSING_USD]
 
 
 def test_totals_and_buckets_speak_of_what_is_known():
     near = np.array([[10, 20], [-5, MISSING_USD]])
     far = np.array([[MISSING_USD], [-15]])
-    assert exposure([near, far]) == {"call": 30, "put": -20, "net": 10, "gross": 50, "ratio": 0.2}
-    assert exposure([]) == NONE
-    assert exposure([np.array([[0], [0]])])["ratio"] is None
-    result = summary([(0, near), (31, far), (-1, near)])
+    both = {"call": 30, "put": -20, "net": 10, "gross": 50, "ratio": 0.2}
+    assert exposure(np.concatenate((near, far), axis=1)) == both
+    assert exposure(np.empty((2, 0), dtype=np.int64)) == NONE
+    assert exposure(np.array([[0], [0]]))["ratio"] is None
+    result = summary(np.array([0, 31, -1]), np.array([[30, MISSING_USD, 30], [-5, -15, -5]]))
     assert list(result["buckets"]) == ["0", "1", "2-5", "6-30", "31+"]
     assert result["buckets"]["0"]["net"] == 25
     assert result["buckets"]["31+"] == {"call": 0, "put": -15, "net": -15, "gross": 15, "ratio": -1.0}

@@ -34,8 +34,8 @@ def own_gamma(pane, max_points_per_tick):
 
 
 def net_in_billions(panes_and_gex):
-    everything = exposure([gex for _, gex in panes_and_gex])
-    near = exposure([gex for dte, gex in panes_and_gex if dte <= 12])
+    everything = exposure(np.concatenate([gex for _, gex in panes_and_gex], axis=1))
+    near = exposure(np.concatenate([gex for dte, gex in panes_and_gex if dte <= 12], axis=1))
     return everything["net"] / 1e9, near["net"] / 1e9, everything["gross"] / 1e9
 
 
