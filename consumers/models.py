@@ -249,7 +249,7 @@ class ModelsStage:
                 panes[pane] = _Computed(tiles.model, tiles.exposure, int(seq), int(greeks))
             else:
                 exposure = known.exposures[pane]
-                model = PaneModel(unpack_grids(packed, geometry), exposure.gex[OI], dict(heads[pane]))
+                model = PaneModel(unpack_grids(packed, geometry), exposure.gex[OI], heads[pane])
                 panes[pane] = _Computed(model, exposure, int(seq), int(greeks))
         return panes
 

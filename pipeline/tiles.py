@@ -31,8 +31,8 @@ from pipeline.models.quotes import read_quotes
 from pipeline.models.strategies import SIDES, STRATEGIES, Mills, grids
 
 GRIDS = tuple(f"{strategy}:{side}" for strategy in STRATEGIES for side in SIDES)
-_MERGE_CELLS = 8
-"""Changed tiles nearer than this are one patch: a command costs more than a few spare bytes."""
+_MERGE_CELLS = 160
+"""Changed tiles no further apart are one patch: a command costs the server more than some hundred spare bytes."""
 _MILLS = np.dtype("<i4")
 _WHOLE = np.dtype("<i8")
 _REAL = np.dtype("<f8")

@@ -4,9 +4,10 @@ local function queue(names, symbol, epoch, pane, reason, ts, origin)
   local id = redis.call('XADD', names.dirty_stream, '*', 'symbol', symbol, 'epoch', epoch, 'pane', pane,
     'reason', reason, 'ts', ts, 'origin', origin)
   redis.call('HSET', names.queued, pane, id .. '|' .. ts .. '|' .. origin .. '|' .. reason)
-  redis.call('SADD', names.dirty_panes, pane)
-  redis.call('SADD', names.epoch_dirty, epoch)
-  redis.call('SREM', names.epoch_clean, epoch)
+  if redis.call('SADD', names.dirty_panes, pane) == 1 then
+    redis.call('SADD', names.epoch_dirty, epoch)
+    redis.call('SREM', names.epoch_clean, epoch)
+  end
 end
 
 local function mark(names, symbol, epoch, pane, members, reason, ts, origin)

@@ -30,8 +30,8 @@ HEADER_BYTES = 1024
 HEADER_FIELDS = ("symbol", "epoch", "version", "ts", "as_of", "spot", "status", "coverage")
 
 # Changed cells no further apart are written as one patch, with what stands between them: a command costs as much as a
-# hundred bytes or two. The tiles of a contract lie one row below the other, so that a patch goes on from row to row.
-MERGE_BYTES = 96
+# few hundred bytes. The tiles of a contract lie one row below the other, so that a patch goes on from row to row.
+MERGE_BYTES = 256
 
 _NO_VALUES, _TRUE = np.empty(0, dtype=np.int64), np.ones(1, dtype=np.bool_)
 
@@ -285,7 +285,7 @@ class Layout:
     def _diff_heads(self, old_heads: Mapping[str, Head], new_heads: Mapping[str, Head]) -> dict[str, Any]:
         changes: dict[str, Any] = {}
         for pane, block in self.blocks.items():
-            if block.head is None or pane not in new_heads:
+            if block.head is None or pane not in new_heads or new_heads[pane] is old_heads[pane]:
                 continue
             old, new = self.fit_head(pane, old_heads[pane]), self.fit_head(pane, new_heads[pane])
             if orjson.dumps(old) == orjson.dumps(new):
