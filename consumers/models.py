@@ -24,7 +24,7 @@ from pipeline.epochs import Epochs
 from pipeline.errors import Poison
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
-from pipeline.models.documents import HEADER_BYTES, heatmap_cells
+from pipeline.models.documents import HEADER_BYTES
 from pipeline.models.exposure import OI, PaneExposure
 from pipeline.models.pane import PaneModel
 from pipeline.publication import (
@@ -405,7 +405,7 @@ def _parts(known: Known, panes: Mapping[str, _Computed], full: bool) -> list[lis
     parts: list[list[str]] = [[]]
     size = 0
     for pane, computed in panes.items():
-        cells = np.flatnonzero(heatmap_cells(computed.model.grids) != published[pane])
+        cells = np.flatnonzero(computed.model.grids.cells != published[pane])
         patches = 1 + int(np.count_nonzero(np.diff(cells) > _APART))
         cost = cells.size * CELL_BYTES + patches * PATCH_BYTES + PANE_BYTES
         if parts[-1] and size + cost > PART_BYTES:

@@ -16,7 +16,6 @@ from pipeline.models.documents import (
     gex_net_layout,
     gex_side_layout,
     header,
-    heatmap_cells,
     heatmap_layout,
 )
 from pipeline.models.exposure import OI, PaneExposure, moves
@@ -269,7 +268,7 @@ def _heatmap(
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Mapping[str, Any]]]:
     cells, heads = dict(known.cells), dict(known.heads)
     for pane, model in panes.items():
-        cells[pane], heads[pane] = heatmap_cells(model.grids), model.head
+        cells[pane], heads[pane] = model.grids.cells, model.head
     return cells, heads
 
 

@@ -1,7 +1,7 @@
 """What was computed of a pane, as it is stored between calculate and models: one string of tiles, one hash of the rest.
 
-The string holds int32 thousandths of a dollar, grid after grid ([3, S] or [3, S, W], see GRIDS): a commit patches what
-changed in it. The hash holds packed arrays:
+The string holds int32 thousandths of a dollar, the cells of strategies.Grids: a commit patches what changed in it. The
+hash holds packed arrays:
 
 | field | holds |
 |---|---|
@@ -16,7 +16,6 @@ Beside them the scripts keep ``seq`` and ``greeks``, the commits at which the ti
 ``version`` and ``claims``.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,9 +27,8 @@ from numpy.typing import NDArray
 from pipeline.models.exposure import BOOKS, OI, SUMS, VOLUME, PaneExposure, expose
 from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate, solve
 from pipeline.models.quotes import read_quotes
-from pipeline.models.strategies import SIDES, STRATEGIES, Mills, grids
+from pipeline.models.strategies import SIDES, Grids, grids
 
-GRIDS = tuple(f"{strategy}:{side}" for strategy in STRATEGIES for side in SIDES)
 _MERGE_CELLS = 160
 """Changed tiles no further apart are one patch: a command costs the server more than some hundred spare bytes."""
 _MILLS = np.dtype("<i4")
@@ -71,7 +69,7 @@ def retile(
 
 def pack_grids(model: PaneModel) -> bytes:
     """Every tile of a pane, as its string holds them."""
-    return b"".join(model.grids[name].astype(_MILLS, copy=False).tobytes() for name in GRIDS)
+    return model.grids.cells.astype(_MILLS, copy=False).tobytes()
 
 
 def grid_patches(before: bytes, after: bytes) -> list[int | bytes]:
@@ -137,18 +135,12 @@ def unpack_exposure(fields: Mapping[str, bytes], geometry: PaneGeometry) -> Pane
     )
 
 
-def unpack_grids(packed: bytes, geometry: PaneGeometry) -> dict[str, Mills]:
+def unpack_grids(packed: bytes, geometry: PaneGeometry) -> Grids:
     """The inverse of pack_grids. Raises ValueError where it is not of this pane."""
-    strikes, widths = geometry.strikes.size, geometry.widths.size
-    cells, first, found = np.frombuffer(packed, dtype=_MILLS), 0, {}
-    for name in GRIDS:
-        shape = (3, strikes) if name.startswith("single:") else (3, strikes, widths)
-        end = first + math.prod(shape)
-        found[name] = cells[first:end].reshape(shape)
-        first = end
-    if first != cells.size:
-        raise ValueError(f"{geometry.pane}: {cells.size} tiles where there are {first}")
-    return found
+    cells = np.frombuffer(packed, dtype=_MILLS)
+    if cells.size != geometry.legs.cells.size:
+        raise ValueError(f"{geometry.pane}: {cells.size} tiles where there are {geometry.legs.cells.size}")
+    return Grids(cells, geometry.strikes.size, geometry.widths.size)
 
 
 def unpack_tiles(packed: bytes, fields: Mapping[str, bytes], geometry: PaneGeometry) -> Tiles:

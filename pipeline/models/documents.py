@@ -26,7 +26,7 @@ from pipeline.models.layout import HEADER_BYTES, HEADER_FIELDS, Cells, Diff, Lay
 from pipeline.models.pane import PaneGeometry
 from pipeline.models.quotes import Floats, Integers
 from pipeline.models.slots import decode, encode
-from pipeline.models.strategies import GRID_KEYS, MISSING, PRICINGS, SIDES, STRATEGIES, Mills
+from pipeline.models.strategies import MISSING, PRICINGS, SIDES, STRATEGIES
 from pipeline.models.violations import plain_number
 
 __all__ = [
@@ -46,7 +46,6 @@ __all__ = [
     "gex_net_layout",
     "gex_side_layout",
     "header",
-    "heatmap_cells",
     "heatmap_layout",
 ]
 
@@ -136,11 +135,6 @@ def heatmap_layout(
         writer.end_block()
     writer.text(b"}}")
     return writer.finish(HEATMAP_SCHEMA, symbol, epoch, shortened=("violations",))
-
-
-def heatmap_cells(grids: Mapping[str, Mills]) -> Mills:
-    """A pane's grids as the cells of its block in the heatmap. In that of a GEX document they are its numbers."""
-    return np.concatenate([grids[key].ravel() for key in GRID_KEYS])
 
 
 def gex_side_layout(symbol: str, epoch: str, panes: Sequence[PaneGeometry], side: str) -> Layout:

@@ -1,6 +1,7 @@
 """A pane: one expiration of one settlement root, its geometry, its claimed values and the model made of them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -12,7 +13,7 @@ from pipeline.models.gex import MISSING_USD, gex_usd_1pct
 from pipeline.models.greeks import black_gamma
 from pipeline.models.max_pain import max_pain
 from pipeline.models.quotes import Quotes, read_quotes
-from pipeline.models.strategies import Legs, Mills, find_legs, grids
+from pipeline.models.strategies import Grids, TileLegs, grids
 from pipeline.models.violations import find_violations
 from pipeline.models.volatility import PaneVolatility, pane_volatility
 
@@ -40,10 +41,10 @@ class PaneGeometry:
     multiplier: NDArray[np.float64]
     widths: NDArray[np.float64]
     expires_ms: int | None = None
-    legs: Legs = field(init=False, repr=False, compare=False)
+    legs: TileLegs = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "legs", find_legs(self.strikes, self.widths))
+        object.__setattr__(self, "legs", TileLegs.of(self.strikes, self.widths))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +72,9 @@ class PaneModel:
     ``head`` holds JSON-able scalars of the pane in a fixed key order, floats rounded to 6 decimals, None for missing.
     """
 
-    grids: dict[str, Mills]
+    grids: Grids
     gex: NDArray[np.int64]
-    head: dict[str, object]
+    head: Mapping[str, object]
 
 
 def expires_of(geometry: PaneGeometry) -> int:
@@ -135,7 +136,7 @@ def _head(
     geometry: PaneGeometry,
     values: PaneValues,
     quotes: Quotes,
-    tiles: dict[str, Mills],
+    tiles: Grids,
     volatility: PaneVolatility,
     gex: NDArray[np.int64],
 ) -> dict[str, object]:

@@ -10,7 +10,9 @@ Legs are carried as integers of half a mill, because a mid may end in half a mil
 once, half to even.
 """
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +31,39 @@ PRICINGS = ("mid", "buy", "sell")
 """First axis of a grid: all legs at mid; what it costs now; what it brings now."""
 
 GRID_KEYS = tuple(f"{strategy}:{side}" for strategy in STRATEGIES for side in SIDES)
+BOUNDED_KEYS = tuple(key for key in GRID_KEYS if not key.startswith("single"))
+"""Of the tiles that have a width: the first of GRID_KEYS."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Grids(Mapping[str, Mills]):
+    """Every tile of a pane: key -> int32 mills, ``single:*`` [3, S], ``vertical:*`` and ``butterfly:*`` [3, S, W].
+
+    ``cells`` holds them one after the other, in the order of GRID_KEYS; the grids are views of it.
+    """
+
+    cells: Mills
+    strikes: int
+    widths: int
+
+    def __getitem__(self, key: str) -> Mills:
+        number, plane = GRID_KEYS.index(key), self.strikes * self.widths
+        if number < len(BOUNDED_KEYS):
+            first = 3 * plane * number
+            return self.cells[first : first + 3 * plane].reshape(3, self.strikes, self.widths)
+        first = 3 * plane * len(BOUNDED_KEYS) + 3 * self.strikes * (number - len(BOUNDED_KEYS))
+        return self.cells[first : first + 3 * self.strikes].reshape(3, self.strikes)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(GRID_KEYS)
+
+    def __len__(self) -> int:
+        return len(GRID_KEYS)
+
+    def bounded(self) -> Mills:
+        """Those of BOUNDED_KEYS: int32[4, 3, S, W]."""
+        count = len(BOUNDED_KEYS) * 3 * self.strikes * self.widths
+        return self.cells[:count].reshape(len(BOUNDED_KEYS), 3, self.strikes, self.widths)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,87 +89,91 @@ def _positions(anchors: Integers, wanted: Integers) -> Indices:
     return np.where(exact, found, anchors.size)
 
 
-def grids(
-    quotes: Quotes,
-    legs: Legs,
-    previous: dict[str, Mills] | None = None,
-    dirty: Booleans | None = None,
-) -> dict[str, Mills]:
-    """Every tile of a pane: key -> int32 mills, ``single:*`` [3, S], ``vertical:*`` and ``butterfly:*`` [3, S, W].
+@dataclass(frozen=True, slots=True, eq=False)
+class TileLegs:
+    """The legs of all T tiles of a pane, in the order of GRID_KEYS, anchors and widths.
 
-    With ``previous`` (the grids of the same geometry) and ``dirty`` (bool[2, S], contracts whose quote changed since)
-    only anchors with a dirty leg are computed again; the result is the same integers. Grids of a side without a dirty
-    contract are the arrays of ``previous`` themselves: a grid is a value, never written to.
-    """
-    result: dict[str, Mills] = {}
-    everything = slice(quotes.priced.shape[1])
-    for row, side in enumerate(SIDES):
-        wing = legs.up if side == "call" else legs.down
-        if previous is not None and dirty is not None and not dirty[row].any():
-            result.update((f"{strategy}:{side}", previous[f"{strategy}:{side}"]) for strategy in STRATEGIES)
-            continue
-        book = _SideBook.of(quotes, row)
-        for strategy in STRATEGIES:
-            key = f"{strategy}:{side}"
-            if previous is None or dirty is None:
-                result[key] = book.tiles(strategy, everything, legs, wing)
-            else:
-                anchors = _touched(strategy, dirty[row], legs, wing)
-                result[key] = previous[key].copy()
-                result[key][:, anchors] = book.tiles(strategy, anchors, legs, wing)
-    return {key: result[key] for key in GRID_KEYS}
-
-
-def _touched(strategy: str, dirty: Booleans, legs: Legs, wing: Indices) -> Indices:
-    """The anchors with a dirty leg at any width."""
-    touched = dirty.copy()
-    padded = np.append(dirty, False)
-    if strategy == "vertical":
-        touched |= padded.take(wing).any(axis=1)
-    elif strategy == "butterfly":
-        touched |= padded.take(legs.up).any(axis=1) | padded.take(legs.down).any(axis=1)
-    return np.flatnonzero(touched)
-
-
-@dataclass(frozen=True, slots=True)
-class _SideBook:
-    """One side's prices [3, S+1] by pricing: mids in half-mills, natural prices in mills.
-
-    The last column stands for a strike that does not exist.
+    ``places`` intp[4, T] says which contracts they are: bought, bought, sold, sold, a contract being its place in
+    [2, S] laid out flat. Two more places follow the contracts: that of a strike which does not exist, and that of no
+    leg at all. ``cells`` intp[3, T] is where a tile's prices stand in ``Grids.cells``; ``of_contract`` names the tiles
+    that each contract is a leg of.
     """
 
-    long: Mills
-    short: Mills
-    priced: Booleans
+    places: Indices
+    cells: Indices
+    of_contract: tuple[Indices, ...]
+    strikes: int
+    widths: int
 
     @classmethod
-    def of(cls, quotes: Quotes, row: int) -> "_SideBook":
-        bid, ask = quotes.bid[row], quotes.ask[row]
-        # MAX_PRICE_MILLS keeps two mids in half-mills, which is the most that any step of a tile comes to, below 2**31.
-        long, priced = np.zeros((3, bid.size + 1), dtype=np.int32), np.zeros(bid.size + 1, dtype=np.bool_)
-        long[0, :-1], long[1, :-1], long[2, :-1], priced[:-1] = bid + ask, ask, bid, quotes.priced[row]
-        # A short leg is sold at the bid when the tile is bought, and bought back at the ask when it is sold.
-        return cls(long, long.take((0, 2, 1), axis=0), priced)
+    def of(cls, strikes: Floats, widths: Floats) -> "TileLegs":
+        legs, count = find_legs(strikes, widths), strikes.size
+        absent, free = 2 * count, 2 * count + 1
+        shape = (count, widths.size)
+        rows: list[Indices] = []
+        for strategy in STRATEGIES:
+            for row, side in enumerate(SIDES):
+                here = row * count + np.arange(count)
+                up, down = (np.where(at < count, row * count + at, absent) for at in (legs.up, legs.down))
+                nothing = np.full(shape, free)
+                anchor = np.broadcast_to(here[:, None], shape)
+                if strategy == "butterfly":
+                    rows.append(np.stack((down, up, anchor, anchor)).reshape(4, -1))
+                elif strategy == "vertical":
+                    wing = up if side == "call" else down
+                    rows.append(np.stack((anchor, nothing, wing, nothing)).reshape(4, -1))
+                else:
+                    rows.append(np.stack((here, *[np.full(count, free)] * 3)))
+        places = np.concatenate(rows, axis=1)
+        sizes = [of.shape[1] for of in rows]
+        ends = np.cumsum([0, *sizes])
+        cells = np.concatenate([
+            3 * first + np.arange(3)[:, None] * size + np.arange(size) for first, size in zip(ends, sizes, strict=False)
+        ], axis=1)
+        contracts, tiles = places[:3].ravel(), np.tile(np.arange(places.shape[1]), 3)  # the fourth: the third, or none
+        order = np.argsort(contracts, kind="stable")
+        bounds = np.searchsorted(contracts[order], np.arange(2 * count + 1)).tolist()
+        of_contract = tuple(tiles[order[first:end]] for first, end in pairwise(bounds))
+        return cls(places, cells, of_contract, count, widths.size)
 
-    def tiles(self, strategy: str, anchors: Indices | slice, legs: Legs, wing: Indices) -> Mills:
-        if strategy == "single":
-            return _to_mills(self.long[:, anchors].copy(), self.priced[anchors])
-        here = self.priced[anchors, None]
-        if strategy == "vertical":
-            far = wing[anchors]
-            debit = self.long[:, anchors, None] - self.short.take(far, axis=1)
-            return _to_mills(debit, here & self.priced.take(far))
-        down, up = legs.down[anchors], legs.up[anchors]
-        debit = self.long.take(down, axis=1)
-        debit += self.long.take(up, axis=1)
-        debit -= 2 * self.short[:, anchors, None]
-        return _to_mills(debit, here & self.priced.take(down) & self.priced.take(up))
+
+def grids(
+    quotes: Quotes, legs: TileLegs, previous: Grids | None = None, dirty: Booleans | None = None
+) -> Grids:
+    """Every tile of a pane.
+
+    With ``previous`` (the grids of the same geometry) and ``dirty`` (bool[2, S], contracts whose quote changed since)
+    only tiles with a dirty leg are computed again; the result is the same integers. Grids are values, never written to.
+    """
+    if previous is None or dirty is None:
+        cells, places, at = np.empty(legs.cells.size, dtype=np.int32), legs.places, legs.cells
+    else:
+        contracts = np.flatnonzero(dirty)
+        if not contracts.size:
+            return previous
+        tiles = np.concatenate([legs.of_contract[contract] for contract in contracts.tolist()])
+        cells, places, at = previous.cells.copy(), legs.places.take(tiles, axis=1), legs.cells.take(tiles, axis=1)
+    cells[at] = _debits(quotes, places)
+    return Grids(cells, legs.strikes, legs.widths)
 
 
-def _to_mills(debit: Mills, priced: Booleans) -> Mills:
-    """Row 0 from half-mills to mills, half to even in integer arithmetic; MISSING where not priced. In place."""
-    half_mills = debit[0]
+def _debits(quotes: Quotes, places: Indices) -> Mills:
+    """What tiles with these legs cost, int32[3, tiles]."""
+    contracts = quotes.priced.size
+    # By pricing, mids in half-mills and natural prices in mills. MAX_PRICE_MILLS keeps two mids in half-mills, which is
+    # the most that any step of a tile comes to, below 2**31. What is no contract costs nothing.
+    long, priced = np.zeros((3, contracts + 2), dtype=np.int32), np.ones(contracts + 2, dtype=np.bool_)
+    bid, ask = quotes.bid.ravel(), quotes.ask.ravel()
+    long[0, :-2], long[1, :-2], long[2, :-2] = bid + ask, ask, bid
+    priced[:-2], priced[-2] = quotes.priced.ravel(), False
+    # A short leg is sold at the bid when the tile is bought, and bought back at the ask when it is sold.
+    short = long.take((0, 2, 1), axis=0)
+    debit: Mills = long.take(places[0], axis=1)
+    debit += long.take(places[1], axis=1)
+    debit -= short.take(places[2], axis=1)
+    debit -= short.take(places[3], axis=1)
+    half_mills = debit[0]  # half to even, in integer arithmetic
     half_mills += (half_mills >> 1) & 1
     half_mills >>= 1
-    np.copyto(debit, MISSING, where=~priced)
+    np.copyto(debit, MISSING, where=~priced.take(places).all(axis=0))
     return debit

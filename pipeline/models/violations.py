@@ -11,10 +11,9 @@ from functools import lru_cache
 import numpy as np
 
 from pipeline.models.quotes import MILLS_PER_DOLLAR, Floats
-from pipeline.models.strategies import GRID_KEYS, MISSING, Mills
+from pipeline.models.strategies import BOUNDED_KEYS, MISSING, Grids, Mills
 
 MAX_LISTED = 50
-_BOUNDED = tuple(key for key in GRID_KEYS if not key.startswith("single"))
 KINDS = ("noise", "stale_or_arb")
 
 
@@ -26,7 +25,7 @@ class Violations:
     worst: list[dict[str, object]]
 
 
-def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) -> Violations:
+def find_violations(grids: Grids, strikes: Floats, widths: Floats) -> Violations:
     """Count the tiles out of bounds and list the worst.
 
     The list has ``stale_or_arb`` before ``noise``, then the larger breach first, then the order of GRID_KEYS, strikes
@@ -34,7 +33,7 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
     """
     # No natural price breaks a bound that mid keeps: it costs no less to buy than mid, and brings no more. So mid is
     # looked at alone, and as an unsigned number, where what is negative or MISSING is above every bound.
-    stacked = np.stack([grids[key] for key in _BOUNDED])  # [4, 3, S, W]
+    stacked = grids.bounded()
     mids, plane = stacked[:, 0], strikes.size * widths.size
     bounds = _bound_of_each_tile(widths.astype(np.float64).tobytes(), strikes.size)
     where = np.flatnonzero((mids.view(np.uint32) > bounds.view(np.uint32)) & (mids != MISSING))
@@ -56,7 +55,7 @@ def find_violations(grids: dict[str, Mills], strikes: Floats, widths: Floats) ->
     tiles, (rows, columns) = tiles[order], np.divmod(cells[order], max(widths.size, 1))
     worst: list[dict[str, object]] = [
         {
-            "tile": _BOUNDED[tile],
+            "tile": BOUNDED_KEYS[tile],
             "strike": strike,
             "width": width,
             "kind": KINDS[int(arbitrary)],

@@ -20,7 +20,6 @@ from pipeline.models.documents import (
     gex_net_layout,
     gex_side_layout,
     header,
-    heatmap_cells,
     heatmap_layout,
 )
 from pipeline.models.gex import MISSING_USD, summary, union_of_strikes
@@ -58,7 +57,7 @@ def heads_of(models):
 
 
 def tiles_of(models):
-    return {pane.pane: heatmap_cells(model.grids) for pane, model in zip(PANES, models, strict=True)}
+    return {pane.pane: model.grids.cells for pane, model in zip(PANES, models, strict=True)}
 
 
 def moved(cells, layout, pane, name, places, value):
@@ -161,7 +160,7 @@ def test_neighbouring_cells_travel_in_one_patch_and_distant_ones_do_not():
     pane = geometry([float(strike) for strike in range(100, 200, 5)])
     layout = heatmap_layout(SYMBOL, EPOCH, [pane])
     model = calculate(pane, values(np.ones((2, 20)), np.full((2, 20), 1.1)))
-    old = {pane.pane: heatmap_cells(model.grids)}
+    old = {pane.pane: model.grids.cells}
     new = moved(old, layout, pane.pane, "vertical:put:buy", [(0, 0), (2, 1), (15, 0)], 7)
     diff = layout.diff(old, new, header=header_of(HEATMAP_SCHEMA, 2), base=1)
     assert [len(text) for _, text in diff.patches] == [HEADER_BYTES, 2 * 26 + 12 + 11, 11]
@@ -174,7 +173,7 @@ def test_no_patch_goes_from_one_strategy_to_the_next_and_a_view_takes_them_over(
     pane = geometry([float(strike) for strike in range(100, 200, 5)])
     whole = heatmap_layout(SYMBOL, EPOCH, [pane])
     model = calculate(pane, values(np.ones((2, 20)), np.full((2, 20), 1.1)))
-    old, heads, name = {pane.pane: heatmap_cells(model.grids)}, {pane.pane: model.head}, pane.pane
+    old, heads, name = {pane.pane: model.grids.cells}, {pane.pane: model.head}, pane.pane
     new = moved(old, whole, name, "butterfly:put:sell", [(19, 1)], 7)
     new = moved(new, whole, name, "vertical:call:mid", [(0, 0), (19, 1)], 8)
     new = moved(new, whole, name, "vertical:call:buy", [(0, 0)], 9)
@@ -219,7 +218,7 @@ def test_a_head_that_would_overflow_loses_violations_and_never_counts():
     model = ordinary_models()[0]
     entry = {"tile": "butterfly:call", "strike": 7640.5, "width": 120, "kind": "stale_or_arb", "by": 123.456}
     head = {**model.head, "violation_counts": {"noise": 900, "stale_or_arb": 90}, "violations": [entry] * 90}
-    text = layout.render(header_of(HEATMAP_SCHEMA), {NEAR: head}, {NEAR: heatmap_cells(model.grids)})
+    text = layout.render(header_of(HEATMAP_SCHEMA), {NEAR: head}, {NEAR: model.grids.cells})
     published = orjson.loads(text)["panes"][NEAR]
     assert published["violation_counts"] == {"noise": 900, "stale_or_arb": 90}
     assert 30 < len(published["violations"]) < 90
@@ -271,7 +270,7 @@ def test_patches_keep_the_document_exact_and_diffs_keep_a_client_exact(data):
             old[pane.pane] = layout.read_cells(block, pane.pane)
             old_heads[pane.pane] = layout.read_head(block, pane.pane)
             models[index] = calculate(pane, data.draw(claims(pane.strikes.size)))
-            new[pane.pane] = heatmap_cells(models[index].grids)
+            new[pane.pane] = models[index].grids.cells
             new_heads[pane.pane] = models[index].head
         status = data.draw(st.sampled_from(["live", "stale"]))
         fields = header_of(HEATMAP_SCHEMA, version, status=status, spot=data.draw(st.sampled_from([None, 1.5, 7000.1])))
@@ -364,7 +363,7 @@ def test_documents_of_no_panes_and_no_strikes_are_json():
     empty = geometry([])
     model = calculate(empty, values(np.empty((2, 0)), np.empty((2, 0))))
     heatmap = heatmap_layout(SYMBOL, EPOCH, [empty])
-    cells = {empty.pane: heatmap_cells(model.grids)}
+    cells = {empty.pane: model.grids.cells}
     text = heatmap.render(header_of(HEATMAP_SCHEMA), {empty.pane: model.head}, cells)
     assert orjson.loads(text)["panes"][empty.pane]["butterfly"]["put"]["sell"] == []
     offset, length = heatmap.block(empty.pane)
@@ -382,7 +381,7 @@ def test_a_real_chain_is_published_and_patched():
     geometries = [pane.geometry for pane in panes]
     models = {pane.geometry.pane: calculate(pane.geometry, pane.values) for pane in panes}
     layout = heatmap_layout(SYMBOL, EPOCH, geometries)
-    arrays = {pane: heatmap_cells(model.grids) for pane, model in models.items()}
+    arrays = {pane: model.grids.cells for pane, model in models.items()}
     heads = {pane: model.head for pane, model in models.items()}
     text = layout.render(header_of(HEATMAP_SCHEMA), heads, arrays)
     document = orjson.loads(text)
@@ -391,7 +390,7 @@ def test_a_real_chain_is_published_and_patched():
     bid[1, strike] = 0.0
     name = other.geometry.pane
     model = calculate(other.geometry, replace(other.values, bid=bid), models[name], bid != other.values.bid)
-    new = {name: heatmap_cells(model.grids)}
+    new = {name: model.grids.cells}
     diff = layout.diff(
         arrays,
         new,

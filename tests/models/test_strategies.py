@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.models.pane import calculate
 from pipeline.models.quotes import read_quotes
-from pipeline.models.strategies import GRID_KEYS, MISSING, SIDES, find_legs, grids
+from pipeline.models.strategies import GRID_KEYS, MISSING, SIDES, TileLegs, find_legs, grids
 
 from .real_chains import NDX_2022, SPX_2022, SPX_2026, load
 
@@ -19,7 +19,7 @@ def compute(strikes, widths, calls, puts):
     bid = np.array([[q[0] for q in calls], [q[0] for q in puts]], dtype=float)
     ask = np.array([[q[1] for q in calls], [q[1] for q in puts]], dtype=float)
     quotes = read_quotes(bid, ask, np.ones(bid.shape, dtype=bool))
-    return grids(quotes, find_legs(np.array(strikes, dtype=float), np.array(widths, dtype=float)))
+    return grids(quotes, TileLegs.of(np.array(strikes, dtype=float), np.array(widths, dtype=float)))
 
 
 def test_a_small_chain_gives_the_values_worked_out_by_hand():

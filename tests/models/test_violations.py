@@ -1,6 +1,6 @@
 import numpy as np
 
-from pipeline.models.strategies import GRID_KEYS, MISSING
+from pipeline.models.strategies import MISSING, Grids
 from pipeline.models.violations import MAX_LISTED, find_violations
 
 STRIKES = np.array([95.0, 97.5, 100.0])
@@ -8,10 +8,7 @@ WIDTHS = np.array([5.0, 10.0])
 
 
 def empty_grids(strikes=3, widths=2):
-    return {
-        key: np.full((3, strikes) if key.startswith("single") else (3, strikes, widths), MISSING, dtype=np.int32)
-        for key in GRID_KEYS
-    }
+    return Grids(np.full(6 * strikes * (2 * widths + 1), MISSING, dtype=np.int32), strikes, widths)
 
 
 def test_missing_tiles_break_nothing():
