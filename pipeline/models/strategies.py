@@ -95,12 +95,13 @@ class TileLegs:
 
     ``places`` intp[4, T] says which contracts they are: bought, bought, sold, sold, a contract being its place in
     [2, S] laid out flat. Two more places follow the contracts: that of a strike which does not exist, and that of no
-    leg at all. ``cells`` intp[3, T] is where a tile's prices stand in ``Grids.cells``; ``of_contract`` names the tiles
-    that each contract is a leg of.
+    leg at all. ``cells`` intp[3, T] is where a tile's prices stand in ``Grids.cells``, ``bounds`` where the tiles of
+    each of GRID_KEYS begin and end; ``of_contract`` names the tiles that each contract is a leg of.
     """
 
     places: Indices
     cells: Indices
+    bounds: tuple[tuple[int, int], ...]
     of_contract: tuple[Indices, ...]
     strikes: int
     widths: int
@@ -125,16 +126,15 @@ class TileLegs:
                 else:
                     rows.append(np.stack((here, *[np.full(count, free)] * 3)))
         places = np.concatenate(rows, axis=1)
-        sizes = [of.shape[1] for of in rows]
-        ends = np.cumsum([0, *sizes])
+        bounds = tuple(pairwise(np.cumsum([0, *(of.shape[1] for of in rows)]).tolist()))
         cells = np.concatenate([
-            3 * first + np.arange(3)[:, None] * size + np.arange(size) for first, size in zip(ends, sizes, strict=False)
+            3 * first + (end - first) * np.arange(3)[:, None] + np.arange(end - first) for first, end in bounds
         ], axis=1)
         contracts, tiles = places[:3].ravel(), np.tile(np.arange(places.shape[1]), 3)  # the fourth: the third, or none
         order = np.argsort(contracts, kind="stable")
-        bounds = np.searchsorted(contracts[order], np.arange(2 * count + 1)).tolist()
-        of_contract = tuple(tiles[order[first:end]] for first, end in pairwise(bounds))
-        return cls(places, cells, of_contract, count, widths.size)
+        of = np.searchsorted(contracts[order], np.arange(2 * count + 1)).tolist()
+        of_contract = tuple(tiles[order[first:end]] for first, end in pairwise(of))
+        return cls(places, cells, bounds, of_contract, count, widths.size)
 
 
 def grids(
@@ -146,14 +146,15 @@ def grids(
     only tiles with a dirty leg are computed again; the result is the same integers. Grids are values, never written to.
     """
     if previous is None or dirty is None:
-        cells, places, at = np.empty(legs.cells.size, dtype=np.int32), legs.places, legs.cells
-    else:
-        contracts = np.flatnonzero(dirty)
-        if not contracts.size:
-            return previous
-        tiles = np.concatenate([legs.of_contract[contract] for contract in contracts.tolist()])
-        cells, places, at = previous.cells.copy(), legs.places.take(tiles, axis=1), legs.cells.take(tiles, axis=1)
-    cells[at] = _debits(quotes, places)
+        debits = _debits(quotes, legs.places)
+        cells = np.concatenate([debits[:, first:end].ravel() for first, end in legs.bounds])
+        return Grids(cells, legs.strikes, legs.widths)
+    contracts = np.flatnonzero(dirty)
+    if not contracts.size:
+        return previous
+    tiles = np.concatenate([legs.of_contract[contract] for contract in contracts.tolist()])
+    cells = previous.cells.copy()
+    cells[legs.cells.take(tiles, axis=1)] = _debits(quotes, legs.places.take(tiles, axis=1))
     return Grids(cells, legs.strikes, legs.widths)
 
 
@@ -175,5 +176,7 @@ def _debits(quotes: Quotes, places: Indices) -> Mills:
     half_mills = debit[0]  # half to even, in integer arithmetic
     half_mills += (half_mills >> 1) & 1
     half_mills >>= 1
-    np.copyto(debit, MISSING, where=~priced.take(places).all(axis=0))
+    missing = np.flatnonzero(~priced.take(places).all(axis=0))
+    for prices in debit:
+        prices[missing] = MISSING
     return debit
