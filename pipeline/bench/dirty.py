@@ -7,7 +7,8 @@ write are counted in bytes. What comes before them (hydration) is not in it: `hy
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -22,7 +23,7 @@ from pipeline.bench.load import frame
 from pipeline.bench.market import Market, large, open_market
 from pipeline.bench.measure import BenchError, Goal, Result, Sample, ratio
 from pipeline.bench.near_chain import SYMBOL, Listed
-from pipeline.scripts import Argument, Scripts
+from pipeline.scripts import Argument, Call, Conversation, Scripts
 from pipeline.stage import Engine
 
 PARTS = {"0": 0.0, "0.1pct": 0.001, "1pct": 0.01, "1pct_scattered": 0.01, "10pct": 0.1, "all": 1.0}
@@ -36,6 +37,15 @@ class CountingScripts(Scripts):
         self.bytes = 0
 
     def run(self, name: str, keys: Mapping[str, str], arguments: Mapping[str, Argument]) -> Any:
+        self.count(name, arguments)
+        return super().run(name, keys, arguments)
+
+    @contextmanager
+    def conversation(self) -> Iterator[Conversation]:
+        with super().conversation() as server:
+            yield _Counted(self, server)
+
+    def count(self, name: str, arguments: Mapping[str, Argument]) -> None:
         if name == "commit_pane":
             fields: Any = arguments["fields"]
             patches: Any = arguments["patches"]
@@ -45,7 +55,23 @@ class CountingScripts(Scripts):
             documents: Any = arguments["documents"]
             for document in documents:
                 self.bytes += len(document["payload"]) + sum(map(len, document["patches"][1::2]))
-        return super().run(name, keys, arguments)
+
+
+class _Counted(Conversation):
+    """A conversation whose calls are counted."""
+
+    def __init__(self, scripts: CountingScripts, server: Conversation) -> None:
+        self._counting, self._server = scripts, server
+
+    def send(self, call: Call) -> None:
+        self._counting.count(call.script, call.arguments)
+        self._server.send(call)
+
+    def flush(self) -> None:
+        self._server.flush()
+
+    def reply(self) -> Any:
+        return self._server.reply()
 
 
 def run(bench: Bench) -> Result:
