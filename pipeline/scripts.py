@@ -47,6 +47,7 @@ class Source:
     text: str
     keys: tuple[str, ...]
     arguments: tuple[str, ...]
+    named: tuple[frozenset[str], frozenset[str]]
 
 
 @cache
@@ -67,7 +68,8 @@ def _read(path: Path) -> Source:
         if sorted(names) != list(range(1, len(names) + 1)):
             raise ValueError(f"{path.name} does not name each of its {kind} once")
     text = _INCLUDE.sub(lambda match: (path.parent / "include" / f"{match[1]}.lua").read_text().rstrip(), text)
-    return Source(text, *(tuple(names[i] for i in sorted(names)) for names in named.values()))
+    keys, arguments = (tuple(names[i] for i in sorted(names)) for names in named.values())
+    return Source(text, keys, arguments, (frozenset(keys), frozenset(arguments)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,7 +204,7 @@ def _count_refusal(script: str, reply: Any) -> None:
 def _ordered(call: Call) -> tuple[list[str], list[str | bytes | int | float]]:
     """Keys and arguments in the script's own order. Raises TypeError naming what is missing or unknown."""
     source, keys, arguments = sources()[call.script], call.keys, call.arguments
-    if keys.keys() != set(source.keys) or arguments.keys() != set(source.arguments):
+    if keys.keys() != source.named[0] or arguments.keys() != source.named[1]:
         wrong = (keys.keys() ^ set(source.keys)) | (arguments.keys() ^ set(source.arguments))
         raise TypeError(f"{call.script}.lua: missing or unknown {', '.join(sorted(wrong))}")
     return [keys[key] for key in source.keys], [_packed(arguments[argument]) for argument in source.arguments]

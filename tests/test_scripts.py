@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgpack
 import pytest
 from redis.exceptions import ResponseError
 from walrus import Database
@@ -84,11 +85,20 @@ def test_a_call_with_wrong_names_fails_before_the_server(settings: Settings, ser
         nowhere.run("leave", {"stream": "s"}, {**good, "more": 1})
 
 
+NO_VALUES = msgpack.packb([[], [], [], []])
+
+
+def reading(tiles: str) -> Call:
+    """A call that writes nothing, of a key that should be a hash."""
+    registers = dict.fromkeys(REGISTERS, "none:")
+    return Call("read_values", {"tiles": tiles}, {"registers": registers, "pane": "p", "tickers": []})
+
+
 def test_a_server_that_has_forgotten_the_scripts_is_given_them_again(database: Database) -> None:
     scripts = Scripts(database)
-    call = Call("read_tiles", {"tiles": "t", "grids": "g"}, {"known": ""})
+    call = reading("t")
     database.script_flush()
-    nothing = [b"", b"", b"", []]
+    nothing = [0, NO_VALUES]
     assert scripts.run_all([call, call]) == [nothing, nothing]
     database.script_flush()
     with scripts.conversation() as server:
@@ -101,25 +111,25 @@ def test_of_calls_sent_together_the_first_error_is_raised_and_the_others_are_don
     scripts = Scripts(database)
     database.set("h", "no hash")
     database.hset("t", "claims", 7)
-    good, bad = ({"tiles": name, "grids": "g"} for name in ("t", "h"))
+    good, bad = reading("t"), reading("h")
     with pytest.raises(ResponseError, match="WRONGTYPE"):
-        scripts.run_all([Call("read_tiles", good, {"known": ""}), Call("read_tiles", bad, {"known": ""})])
-    held = [b"", b"", b"", [b"claims", b"7"]]
+        scripts.run_all([good, bad])
+    held = [7, NO_VALUES]
     with scripts.conversation() as server:
-        for keys in (bad, good):
-            server.send(Call("read_tiles", keys, {"known": ""}))
+        for call in (bad, good):
+            server.send(call)
         with pytest.raises(ResponseError, match="WRONGTYPE"):
             server.reply()
         assert server.reply() == held
-    assert scripts.run_all([Call("read_tiles", good, {"known": ""})]) == [held], "its connection is fit for use"
+    assert scripts.run_all([good]) == [held], "its connection is fit for use"
 
 
 def test_who_leaves_a_conversation_early_leaves_no_reply_to_the_next(database: Database) -> None:
     scripts = Scripts(database)
     database.hset("t", "claims", 7)
     with scripts.conversation() as server:
-        server.send(Call("read_tiles", {"tiles": "t", "grids": "g"}, {"known": ""}))
-    assert scripts.run("read_tiles", {"tiles": "none", "grids": "g"}, {"known": ""}) == [b"", b"", b"", []]
+        server.send(reading("t"))
+    assert scripts.run_all([reading("none")]) == [[0, NO_VALUES]]
 
 
 def test_no_key_name_is_spelled_outside_of_keys() -> None:
