@@ -70,7 +70,7 @@ class Chaos:
         self._plan = plan
         self._overrides = overrides
         self._calls = 0
-        self._depth = 0
+        self._in_a_turn: list[int] = []
         self._turn = 0
         self.deaths = 0
         self.engines: list[tuple[str, Engine]] = [
@@ -88,23 +88,24 @@ class Chaos:
         return self._plan.get(self._calls, "")
 
     def _others(self) -> None:
-        """Somebody else's turn, in the middle of a call."""
-        if self._depth < 2:
-            self._depth += 1
-            try:
-                self._turn += 7
-                self.step(self._turn % len(self.engines))
-            finally:
-                self._depth -= 1
+        """Somebody else's turn, in the middle of a call: no process begins a turn within its own."""
+        if len(self._in_a_turn) < 3:
+            self._turn += 7
+            index = self._turn % len(self.engines)
+            if index not in self._in_a_turn:
+                self.step(index)
 
     def step(self, index: int) -> int:
         stage, engine = self.engines[index]
+        self._in_a_turn.append(index)
         try:
             return engine.step()
         except DiedError:
             self.deaths += 1
             self.engines[index] = stage, self._hire(stage)  # another process; what the dead one held waits in its list
             return 1
+        finally:
+            self._in_a_turn.pop()
 
     def settle(self, rounds: int = 600) -> None:
         """Turn everybody until nothing moves and nothing is pending."""
