@@ -361,9 +361,10 @@ class ModelsStage:
         return packed
 
     def _write_pieces(self, key: str, text: bytes, ttl_s: int) -> None:
-        """Piece by piece, each a command of its own: others are served in between."""
+        """Piece by piece, each a command of its own: others are served in between. From the end, so that the server
+        makes room once: one that grows is moved with every megabyte, for some milliseconds each time."""
         self._database.unlink(key)  # of an attempt that was not finished
-        for first in range(0, len(text), PIECE_BYTES):
+        for first in reversed(range(0, len(text), PIECE_BYTES)):
             self._database.setrange(key, first, text[first : first + PIECE_BYTES])  # the same when sent twice
         self._database.expire(key, ttl_s)
 

@@ -20,7 +20,7 @@ from pipeline.settings import Settings
 
 RECORDED_SETTINGS = ("scope", "scope_days", "scope_strikes", "rate")
 """Settings that decide what a chain becomes; ``widths`` of the symbol is kept with them."""
-_CHUNK = 100
+_CHUNK = 500
 """Whole contracts read in one call: about a millisecond of the server's time."""
 _SPARE_S = 60
 
