@@ -50,7 +50,7 @@ DOCUMENT_TTL_S = 72 * 3600
 """A weekend must not erase what was last published."""
 FRESH_TTL_S = 60
 PIECE_BYTES = 64 * 1024
-"""A string that grows by so much at a time never holds the server up: tens of megabytes in one command do."""
+"""So much in one command never holds the server up: tens of megabytes do."""
 READ_PANES = 8
 """Read at once: up to a megabyte."""
 PART_BYTES = 768 * 1024
@@ -232,28 +232,26 @@ class ModelsStage:
 
     def _panes(self, known: Known, marked: list[str], full: bool) -> dict[str, "_Computed"]:
         """The computed panes to publish. Where this process knows head and exposure the tiles alone are read."""
-        epoch, wanted_of, keys = known.layouts.epoch, set(marked), self.keys
+        epoch, wanted_of = known.layouts.epoch, set(marked)
         wanted = [pane for pane in epoch.panes if full or pane in wanted_of]
         heads = known.editions[HEATMAP].heads
         found: dict[str, _Computed] = {}
         for first in range(0, len(wanted), READ_PANES):
             some = wanted[first : first + READ_PANES]
-            for pane, (packed, (seq, greeks)) in self._read(keys, epoch.id, some):
+            for pane, (packed, (seq, greeks)) in self._read(epoch.id, some):
                 if pane in heads and known.seqs.get(pane) == known.heads_at.get(pane) == int(greeks):
                     exposure = known.exposures[pane]
                     grids = unpack_grids(packed, epoch.panes[pane].geometry)
                     model = PaneModel(grids, exposure.gex[OI], heads[pane])
                     found[pane] = _Computed(model, exposure, int(seq), int(greeks))
             others = [pane for pane in some if pane not in found]
-            for pane, (packed, (seq, greeks), fields) in self._read(keys, epoch.id, others, whole=True):
+            for pane, (packed, (seq, greeks), fields) in self._read(epoch.id, others, whole=True):
                 named = {name.decode(): value for name, value in fields.items()}
                 tiles = unpack_tiles(packed, named, epoch.panes[pane].geometry)
                 found[pane] = _Computed(tiles.model, tiles.exposure, int(seq), int(greeks))
         return {pane: found[pane] for pane in wanted}
 
-    def _read(
-        self, keys: Keys, epoch_id: str, panes: Sequence[str], whole: bool = False
-    ) -> Iterator[tuple[str, list[Any]]]:
+    def _read(self, epoch_id: str, panes: Sequence[str], whole: bool = False) -> Iterator[tuple[str, list[Any]]]:
         """Of each pane, all at one instant: every tile, the commits of tiles and greeks, with ``whole`` every field.
 
         In a transaction, not in a script: there every byte that is read is hashed as well, at 2 ns.
@@ -262,10 +260,10 @@ class ModelsStage:
             return
         with self._database.pipeline(transaction=True) as pipeline:
             for pane in panes:
-                pipeline.get(keys.grids(epoch_id, pane))
-                pipeline.hmget(keys.tiles(epoch_id, pane), "seq", "greeks")
+                pipeline.get(self.keys.grids(epoch_id, pane))
+                pipeline.hmget(self.keys.tiles(epoch_id, pane), "seq", "greeks")
                 if whole:
-                    pipeline.hgetall(keys.tiles(epoch_id, pane))
+                    pipeline.hgetall(self.keys.tiles(epoch_id, pane))
             replies = iter(pipeline.execute())
         for pane in panes:
             yield pane, [next(replies) for _ in range(3 if whole else 2)]

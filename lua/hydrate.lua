@@ -135,7 +135,7 @@ for _, s in ipairs(sections) do
     end
 
     if #others.tickers > 0 then
-      local taken, moved, taken_staged, _ = {}, {}, {}, nil
+      local taken, moved, taken_staged, _ = {}, {}, {}
       if active then
         taken, moved, wrote_active = apply_others(active, of.pane, others, names, spot, {})
         wrote = wrote or wrote_active
