@@ -27,6 +27,7 @@ from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.models.documents import HEADER_BYTES
 from pipeline.models.exposure import OI, PaneExposure
+from pipeline.models.layout import MERGE_BYTES
 from pipeline.models.pane import PaneModel
 from pipeline.publication import (
     FACTS,
@@ -59,7 +60,7 @@ PAYLOAD_SPARE_S = 60
 """A payload under a key of its own outlives its entry, so that a reader that has the one has the other."""
 CELL_BYTES, PATCH_BYTES, PANE_BYTES = 36, 200, 16 * 1024
 """About what a changed tile, a patch of neighbouring ones, and a pane besides its tiles (heads, GEX) cost a call."""
-_APART = 8  # cells between two changed ones, from which they are no neighbours
+_APART = MERGE_BYTES // 12  # cells, of eleven characters and a comma, further apart than which two are two patches
 HEADER_MARK = "header"
 DERIVED = b"derived"
 """The reason of an entry that publishes what rests on greeks."""
