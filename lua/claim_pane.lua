@@ -62,9 +62,9 @@ redis.call('DEL', dirty)
 redis.call('HDEL', queued, pane)
 if purpose ~= 'tiles' then redis.call('HDEL', owed, pane) end -- from here on this entry owes them
 redis.call('SADD', dirty_panes, pane)
-local tickers = {} -- '*' (the whole pane) and 'spot' are no contracts: they make the pane look again, no more
+local tickers = {} -- '*', the whole pane, is no contract: it makes the pane look again, no more
 for _, member in ipairs(marks) do
-  if member ~= '*' and member ~= 'spot' then tickers[#tickers + 1] = member end
+  if member ~= '*' then tickers[#tickers + 1] = member end
 end
 return {'claimed', token, number, redis.call('GET', sequence) or '0', redis.call('GET', spot) or '',
   registers_of(cmsgpack.unpack(registers), pane, tickers), first}

@@ -79,12 +79,13 @@ redis.call('HINCRBY', names.analytics, owing and 'tiles_first' or 'computed', 1)
 if changed > 0 then redis.call('HINCRBY', names.analytics, 'changed', 1) end
 redis.call('DEL', lease)
 redis.call('XACK', stream, group, entry)
-if owing then owe(names, symbol, epoch, pane, ts, origin) end
+local owed = redis.call('HGET', names.owed, pane)
+if owing or (owed and string.match(owed, '^@')) then owe(names, symbol, epoch, pane, ts, origin) end
 if redis.call('EXISTS', dirty) == 1 then
   local _, next_ts, next_origin, reason = string.match(redis.call('HGET', names.queued, pane) or '',
     '^([^|]*)|([^|]*)|([^|]*)|(.*)$')
   queue(names, symbol, epoch, pane, reason or 'ws', next_ts or ts, next_origin or origin)
-elseif redis.call('HEXISTS', names.owed, pane) == 0 then
+elseif not owing and not owed then
   redis.call('SREM', names.dirty_panes, pane)
   if redis.call('SCARD', names.dirty_panes) == 0 then
     redis.call('SREM', names.epoch_dirty, epoch)

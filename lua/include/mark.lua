@@ -1,15 +1,19 @@
--- Mark members of a pane as changed. The first mark of a pane that nobody is computing queues one entry; while
--- somebody computes it, the holder of the lease sees the marks when it commits and queues the next entry itself.
-local function queue(names, symbol, epoch, pane, reason, ts, origin)
-  local id = redis.call('XADD', names.dirty_stream, '*', 'symbol', symbol, 'epoch', epoch, 'pane', pane,
-    'reason', reason, 'ts', ts, 'origin', origin)
-  redis.call('HSET', names.queued, pane, id .. '|' .. ts .. '|' .. origin .. '|' .. reason)
+local function soil(names, epoch, pane)
   if redis.call('SADD', names.dirty_panes, pane) == 1 then
     redis.call('SADD', names.epoch_dirty, epoch)
     redis.call('SREM', names.epoch_clean, epoch)
   end
 end
 
+local function queue(names, symbol, epoch, pane, reason, ts, origin)
+  local id = redis.call('XADD', names.dirty_stream, '*', 'symbol', symbol, 'epoch', epoch, 'pane', pane,
+    'reason', reason, 'ts', ts, 'origin', origin)
+  redis.call('HSET', names.queued, pane, id .. '|' .. ts .. '|' .. origin .. '|' .. reason)
+  soil(names, epoch, pane)
+end
+
+-- Mark members of a pane as changed. The first mark of a pane that nobody is computing queues one entry; while
+-- somebody computes it, the holder of the lease sees the marks when it commits and queues the next entry itself.
 local function mark(names, symbol, epoch, pane, members, reason, ts, origin)
   local dirty = names.dirty .. pane
   local marked = redis.call('EXISTS', dirty) == 1
@@ -34,4 +38,5 @@ local function owe(names, symbol, epoch, pane, ts, origin)
   local id = redis.call('XADD', names.dirty_stream, '*', 'symbol', symbol, 'epoch', epoch, 'pane', pane,
     'reason', 'greeks', 'ts', ts, 'origin', origin, 'since', since or '')
   redis.call('HSET', names.owed, pane, id)
+  soil(names, epoch, pane)
 end

@@ -1,5 +1,5 @@
--- The newest spot wins (by provider time, then price). A price that moved, or a minute that turned, makes every pane
--- look again at its greeks, and the next publication at its header.
+-- The newest spot wins (by provider time, then price). A price that moved, or a minute that turned, leaves every pane its
+-- greeks to compute, no tile, and the next publication its header.
 local SPOT_TRAIL_MS = 3600000
 
 -- The trail keeps each minute's newest spot, whatever order they come in; answers whether a minute's price changed.
@@ -35,7 +35,7 @@ local function take_spot(names, symbol, epoch, price, ts, origin)
   local turned = not was or math.floor(was.ts / 60000) ~= math.floor(at / 60000)
   if epoch ~= '' and (turned or was.price ~= tonumber(price)) then
     for _, pane in ipairs(redis.call('HKEYS', names.geometry)) do
-      mark(names, symbol, epoch, pane, {'spot'}, 'spot', ts, origin)
+      owe(names, symbol, epoch, pane, ts, origin)
     end
     mark_model(names, symbol, epoch, 'header', ts, origin)
   end
