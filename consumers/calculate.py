@@ -1,8 +1,8 @@
 """calculate: reads massive:dirty:stream, makes tiles, greeks and GEX of panes.
 
-``claim_pane.lua`` gives a pane's lease and the values that changed since this process last had it (a process that never
-had it, or not lately, reads it first); the models compute; ``commit_pane.lua`` stores what differs, marks the pane for
-publication and lets the lease go. What a process remembers of a pane saves work and decides nothing: every claim says
+``claim_panes.lua`` gives leases and the values that changed since this process last had a pane (one that it never had,
+or not lately, it reads first); the models compute; ``commit_panes.lua`` stores what differs, marks the panes for
+publication and lets the leases go. What a process remembers of a pane saves work and decides nothing: every claim says
 whether it is still true.
 
 Tiles come first. A tick moves a few tiles, which cost little; forward, smile, greeks and GEX couple all contracts of a
@@ -11,15 +11,15 @@ same stream whose reason is ``greeks``; that one waits until more ticks have com
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from walrus import Database
 
-from pipeline.claim import pane_values, read_pane, take_values
+from pipeline.claim import CHUNK, pane_values, read_pane, take_values
 from pipeline.entry import Entry, FieldError, due_in_s, since_ms
 from pipeline.epochs import Epoch, Epochs
 from pipeline.errors import Poison
@@ -33,6 +33,8 @@ from pipeline.tiles import compute, grid_patches, pack_grids, pack_tiles, retile
 
 GREEKS = b"greeks"
 """The reason of an entry that computes everything of a pane."""
+CALL_BYTES = 256 * 1024
+"""Committed in one call: about a millisecond of the server's time."""
 _KEPT_PANES = 512
 
 
@@ -49,12 +51,10 @@ class Held:
 
 
 class Claim(NamedTuple):
-    """What claim_pane.lua answers."""
+    """What claim_panes.lua answers of a pane that is the caller's."""
 
     token: bytes
     number: int
-    seq: bytes
-    spot: bytes
     packed: bytes
     queued: bytes
 
@@ -78,11 +78,10 @@ class _Job:
     epoch: Epoch | None
     pane: Pane | None
     held: Held | None
-    claim: Claim | None = None
 
     @property
     def purpose(self) -> str:
-        """What of the pane is to be computed; see claim_pane.lua."""
+        """What of the pane is to be computed; see claim_panes.lua."""
         if self.entry.fields.get(b"reason") == GREEKS:
             return "greeks"
         return "all" if self.held is None or self.held.model is None else "tiles"
@@ -107,37 +106,42 @@ class CalculateStage:
         return due_in_s(entry, interval_s) if entry.fields.get(b"reason") == GREEKS else 0.0
 
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
-        """All panes of a batch in one conversation: while the server claims one, another is computed."""
+        """The panes of an epoch together: claimed in one call, computed, and committed in as few as short calls allow.
+        So what is computed together is published together."""
         waiting = [self._job(entry) for entry in entries]
         while waiting:
             for job in waiting:
                 if job.held is None and job.pane is not None:
                     reading = read_pane(self.scripts, self.keys, job.epoch_id, job.pane)
                     job.held = Held(reading.claims, reading.values)
-            with self.scripts.conversation() as server:
-                for job in waiting:
-                    server.send(self._claim(job, consumer))
-                claimed: list[tuple[_Job, Call]] = []
-                unknown: list[_Job] = []
-                for job in waiting:
-                    reply = server.reply()
-                    if reply[0] == b"claimed":
-                        job.claim = Claim(*reply[1:])
-                        claimed.append((job, self._computed(job)))
-                    elif reply[0] == b"unknown":  # somebody else has claimed it since
-                        if job.pane is None:
-                            raise RuntimeError(f"the geometry of {job.epoch_id} is gone while it is active")
-                        job.held = None
-                        unknown.append(job)
-                    elif job.held is not None and job.held.model is not None:
-                        # Nothing came of it: what was known is true.
-                        self._keep((job.epoch_id, job.pane_name), job.held)
-                for _, commit in claimed:  # at once: what is committed together is published together
-                    server.send(commit)
-                for job, _ in claimed:
-                    if server.reply() >= 0 and job.held is not None:
-                        self._keep((job.epoch_id, job.pane_name), job.held)
-            waiting = unknown
+            of_epoch: dict[tuple[str, str], list[_Job]] = {}
+            for job in waiting:
+                of_epoch.setdefault((job.symbol, job.epoch_id), []).append(job)
+            waiting = [again for jobs in of_epoch.values() for again in self._turn(jobs, consumer)]
+
+    def _turn(self, jobs: Sequence["_Job"], consumer: str) -> list["_Job"]:
+        """Claim, compute and commit panes of one epoch; those that must be claimed again."""
+        seq, spot, *answers = self._claim(jobs, consumer)
+        again = list(jobs[len(answers) :])
+        computed: list[tuple[_Job, dict[str, Any]]] = []
+        for job, (word, *claim) in zip(jobs, answers, strict=False):
+            if word == b"claimed":
+                computed.append((job, self._compute(job, Claim(*claim), spot)))
+            elif word == b"unknown":  # somebody else has claimed it since
+                if job.pane is None:
+                    raise RuntimeError(f"the geometry of {job.epoch_id} is gone while it is active")
+                job.held = None
+                again.append(job)
+            elif job.held is not None and job.held.model is not None:
+                # Nothing came of it: what was known is true.
+                self._keep((job.epoch_id, job.pane_name), job.held)
+        calls = list(_short_calls(computed))
+        stored = self.scripts.run_all([self._commit_call(jobs[0], seq, part) for part in calls])
+        for part, counts in zip(calls, stored, strict=True):
+            for (job, _), changed in zip(part, counts, strict=True):
+                if changed >= 0 and job.held is not None:
+                    self._keep((job.epoch_id, job.pane_name), job.held)
+        return again
 
     def _job(self, entry: Entry) -> "_Job":
         try:
@@ -150,33 +154,38 @@ class CalculateStage:
         held = self._held.pop((epoch_id, pane), None)
         return _Job(entry, symbol, epoch_id, pane, epoch, epoch.panes[pane] if epoch else None, held)
 
-    def _claim(self, job: "_Job", consumer: str) -> Call:
-        keys, epoch, pane = self.keys, job.epoch_id, job.pane_name
-        return Call(
-            "claim_pane",
+    def _claim(self, jobs: Sequence["_Job"], consumer: str) -> list[Any]:
+        keys, symbol, epoch = self.keys, jobs[0].symbol, jobs[0].epoch_id
+        answer: list[Any] = self.scripts.run(
+            "claim_panes",
             {
-                "stream": job.entry.stream, "lease": keys.lease(epoch, pane), "dirty": keys.dirty(epoch, pane),
-                "tiles": keys.tiles(epoch, pane), "queued": keys.queued(epoch),
-                "dirty_panes": keys.dirty_panes(epoch), "active": keys.epoch_active(job.symbol),
-                "sequence": keys.sequence(job.symbol), "spot": keys.spot(job.symbol), "owed": keys.owed(epoch),
+                "stream": jobs[0].entry.stream, "queued": keys.queued(epoch), "owed": keys.owed(epoch),
+                "dirty_panes": keys.dirty_panes(epoch), "active": keys.epoch_active(symbol),
+                "sequence": keys.sequence(symbol), "spot": keys.spot(symbol),
             },
             {
-                "group": self.name, "consumer": consumer, "entry": job.entry.id, "symbol": job.symbol, "epoch": epoch,
-                "pane": pane, "registers": keys.registers(epoch),
-                "cached": "" if job.held is None else job.held.claim, "purpose": job.purpose,
-                "since": since_ms(job.entry),
+                "group": self.name, "consumer": consumer, "symbol": symbol, "epoch": epoch,
+                "names": {**keys.registers(epoch), "lease": keys.lease(epoch, ""), "dirty": keys.dirty(epoch, ""),
+                          "tiles": keys.tiles(epoch, "")},
+                "jobs": [
+                    {"entry": job.entry.id, "pane": job.pane_name, "purpose": job.purpose,
+                     "cached": "" if job.held is None else str(job.held.claim), "since": str(since_ms(job.entry))}
+                    for job in jobs
+                ],
+                "most": CHUNK,
             },
         )
+        return answer
 
-    def _computed(self, job: "_Job") -> Call:
-        """Compute a claimed pane; the call that commits it."""
-        keys, claim, held, epoch, pane = self.keys, job.claim, job.held, job.epoch, job.pane
-        if claim is None or held is None or epoch is None or pane is None:
-            raise RuntimeError(f"{job.pane_name} of {job.epoch_id} is computed without having been claimed")
+    def _compute(self, job: "_Job", claim: Claim, spot: bytes) -> dict[str, Any]:
+        """Compute a claimed pane; what commit_panes.lua is told of it."""
+        held, epoch, pane = job.held, job.epoch, job.pane
+        if held is None or epoch is None or pane is None:
+            raise RuntimeError(f"{job.pane_name} of {job.epoch_id} is computed without having been read")
         entry, tiles_alone = job.entry, job.purpose == "tiles"
         held.claim = claim.number
         dirty = take_values(pane, claim.packed, held.values)
-        values = pane_values(held.values, claim.spot, epoch.snapshot_ts, epoch.rate)
+        values = pane_values(held.values, spot, epoch.snapshot_ts, epoch.rate)
         changed: list[str | bytes] = []
         if tiles_alone and held.model is not None:
             held.model = retile(pane.geometry, values, held.model, dirty)
@@ -191,15 +200,21 @@ class CalculateStage:
         grids = pack_grids(held.model)
         whole, patches = (b"", grid_patches(held.grids, grids)) if held.grids else (grids, [])
         held.grids = grids
+        return {
+            "entry": entry.id, "pane": job.pane_name, "token": claim.token, "ts": tiles_ts, "origin": tiles_origin,
+            "greeks_ts": ts, "fields": changed, "whole": whole, "patches": patches, "owing": tiles_alone,
+        }
+
+    def _commit_call(self, of: "_Job", seq: bytes, part: Sequence[tuple["_Job", dict[str, Any]]]) -> Call:
+        """For panes of the epoch that ``of`` is of."""
+        keys, symbol, epoch = self.keys, of.symbol, of.epoch_id
         return Call(
-            "commit_pane",
-            {"stream": entry.stream, "tiles": keys.tiles(epoch.id, job.pane_name),
-             "grids": keys.grids(epoch.id, job.pane_name)},
+            "commit_panes",
+            {"stream": of.entry.stream},
             {
-                "group": self.name, "entry": entry.id, "symbol": job.symbol, "epoch": epoch.id, "pane": job.pane_name,
-                "token": claim.token, "seq": claim.seq, "ts": tiles_ts, "origin": tiles_origin, "greeks_ts": ts,
-                "fields": changed, "whole": whole, "patches": patches, "owing": int(tiles_alone),
-                "names": {**keys.names(job.symbol, epoch.id), "analytics": keys.analytics(self.name, job.symbol)},
+                "group": self.name, "symbol": symbol, "epoch": epoch, "seq": seq,
+                "names": {**keys.names(symbol, epoch), "analytics": keys.analytics(self.name, symbol)},
+                "jobs": [told for _, told in part],
             },
         )
 
@@ -208,6 +223,23 @@ class CalculateStage:
         self._held.move_to_end(place)
         if len(self._held) > _KEPT_PANES:
             self._held.popitem(last=False)
+
+
+def _short_calls(
+    computed: Sequence[tuple[_Job, dict[str, Any]]],
+) -> Iterator[Sequence[tuple[_Job, dict[str, Any]]]]:
+    """In parts of at most CALL_BYTES, or of one pane."""
+    part: list[tuple[_Job, dict[str, Any]]] = []
+    size = 0
+    for job, told in computed:
+        cost = len(told["whole"]) + sum(map(len, told["fields"])) + sum(map(len, told["patches"]))
+        if part and size + cost > CALL_BYTES:
+            yield part
+            part, size = [], 0
+        part.append((job, told))
+        size += cost
+    if part:
+        yield part
 
 
 def run(settings: Settings, database: Database, life: Life) -> None:

@@ -355,7 +355,7 @@ class ModelsStage:
                 "ts": turn.ts if model in SURFACE else turn.derived_ts,
                 "origin": turn.origin if model in SURFACE else "",
                 "payload": b"" if payload_key else payload, "payload_key": payload_key,
-                "patches": [piece for patch in publication.patches for piece in patch],
+                "patches": [piece for offset, text in publication.patches for piece in (str(offset), text)],
             })
         return packed
 

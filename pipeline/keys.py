@@ -170,7 +170,7 @@ class Keys:
     def names(self, symbol: str, epoch: str) -> dict[str, str]:
         """What scripts that mark, note and publish are told: keys of the underlying, and of one of its epochs.
 
-        Those of registers, ``dirty``, ``lease`` and ``tiles`` are prefixes to which a script adds a pane.
+        Those of registers, ``dirty``, ``lease``, ``tiles`` and ``grids`` are prefixes to which a script adds a pane.
         """
         return {
             "active": self.epoch_active(symbol),
@@ -183,6 +183,7 @@ class Keys:
             "dirty": self.dirty(epoch, ""),
             "lease": self.lease(epoch, ""),
             "tiles": self.tiles(epoch, ""),
+            "grids": self.grids(epoch, ""),
             "queued": self.queued(epoch),
             "owed": self.owed(epoch),
             "dirty_panes": self.dirty_panes(epoch),

@@ -64,7 +64,7 @@ GATEWAY_REFUSED = Counter("marketswarm_gateway_refused", "Requests refused", ["r
 
 _EXPECTED_ERRORS = ("connectionerror", "timeouterror", "nogroup")
 _WITHOUT_ENTRIES = ("keeper", "exporter", "gateway")
-_REFUSED = {"hydrate": ("hydrate", "gone"), "calculate": ("commit_pane", "stale"), "models": ("publish", "stale")}
+_REFUSED = {"hydrate": ("hydrate", "gone"), "calculate": ("commit_panes", "stale"), "models": ("publish", "stale")}
 _OUTCOMES = {
     "hydrate": ("events", "applied", "stale", "size_only", "geometry_miss", "conflated"),
     "socket": ("written",), "spot": ("written",), "chain": ("fetched", "failed"),

@@ -35,9 +35,11 @@ _REFUSALS = frozenset({
 })
 """Words with which a script says that it changed nothing that its entries were for; others say so by a number."""
 _REFUSAL_NUMBERS: Mapping[str, Mapping[int, str]] = {
-    "commit_pane": {-1: "stale", -2: "retired"}, "publish": {0: "stale", -1: "not_as_stored"},
+    "commit_panes": {-1: "stale", -2: "retired"}, "publish": {0: "stale", -1: "not_as_stored"},
     "refresh": {-1: "gone", -2: "retired"}, "finish_chain": {0: "gone"}, "stage": {0: "gone"},
 }
+_OF_MANY = frozenset({"claim_panes", "commit_panes"})
+"""Scripts that answer of each thing that they were asked to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,14 +193,16 @@ def _count_call(script: str, took_s: float) -> None:
 
 
 def _count_refusal(script: str, reply: Any) -> None:
-    first = reply[0] if isinstance(reply, list) and reply else reply
-    reason = None
-    if isinstance(first, bytes):
-        reason = first.decode() if first in _REFUSALS else None
-    elif isinstance(first, int) and script in _REFUSAL_NUMBERS:
-        reason = _REFUSAL_NUMBERS[script].get(first)
-    if reason is not None:
-        metrics.SCRIPT_REFUSALS.labels(script, reason).inc()
+    numbers = _REFUSAL_NUMBERS.get(script)
+    for answer in reply if script in _OF_MANY else (reply,):
+        first = answer[0] if isinstance(answer, list) and answer else answer
+        reason = None
+        if isinstance(first, bytes):
+            reason = first.decode() if first in _REFUSALS else None
+        elif numbers and isinstance(first, int):
+            reason = numbers.get(first)
+        if reason is not None:
+            metrics.SCRIPT_REFUSALS.labels(script, reason).inc()
 
 
 def _ordered(call: Call) -> tuple[list[str], list[str | bytes | int | float]]:

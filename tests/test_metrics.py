@@ -58,7 +58,7 @@ def test_every_stage_of_the_way_and_its_scripts_are_timed(database: Database, se
     world.settle(engines)
     asked = [("latency_seconds_count", {"stage": stage}) for stage in ("hydrate", "calculate", "models")]
     asked += [("tick_seconds_count", {"stage": stage}) for stage in ("calculate", "models")]
-    for script in ("hydrate", "claim_pane", "commit_pane", "publish"):
+    for script in ("hydrate", "claim_panes", "commit_panes", "publish"):
         asked += [("script_calls_total", {"script": script}), ("script_seconds_total", {"script": script})]
     for name, labels in asked:
         grown(name, **labels)

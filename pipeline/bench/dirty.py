@@ -46,11 +46,10 @@ class CountingScripts(Scripts):
             yield _Counted(self, server)
 
     def count(self, name: str, arguments: Mapping[str, Argument]) -> None:
-        if name == "commit_pane":
-            fields: Any = arguments["fields"]
-            patches: Any = arguments["patches"]
-            whole: Any = arguments["whole"]
-            self.bytes += sum(map(len, fields)) + sum(map(len, patches[1::2])) + len(whole)
+        if name == "commit_panes":
+            panes: Any = arguments["jobs"]
+            for pane in panes:
+                self.bytes += sum(map(len, pane["fields"])) + sum(map(len, pane["patches"][1::2])) + len(pane["whole"])
         elif name == "publish":
             documents: Any = arguments["documents"]
             for document in documents:

@@ -25,8 +25,7 @@ def _fours(texts: Iterable[str]) -> NDArray[np.uint32]:
     return np.frombuffer("".join(texts).encode(), dtype=np.uint32)
 
 
-# The characters of 0..9999 where digits stand to the left of them, and then where none do; the last table is that of the
-# units, which show a zero.
+# The characters of 0..9999 where digits stand to the left of them, and then where none do; units show a zero.
 _GROUP = 10_000
 _INNER = [f"{number:04}" for number in range(_GROUP)]
 _LEADING = [f"{number:4}" for number in range(_GROUP)]
@@ -55,7 +54,7 @@ def encode(ints: Integers, width: int, decimals: int, missing: int) -> Text:
     negative_at = np.flatnonzero(ints < 0)
     places = width - 1 if decimals else width  # digits that a slot has room for
     if magnitude.size and not (
-        0 <= magnitude.min()  # the least int64 has no magnitude
+        magnitude.min() >= 0  # the least int64 has no magnitude
         and magnitude.max() < 10**places and magnitude[negative_at].max(initial=0) < 10 ** (places - 1)
     ):
         largest = 10 ** np.where(ints < 0, places - 1, places)

@@ -23,7 +23,7 @@ def test_a_flame_graph_of_each_stage_and_the_servers_share(tmp_path: Path) -> No
     assert [path.name for path in written] == ["hydrate.svg", "calculate.svg", "models.svg", "redis.txt"]
     assert all("<svg" in path.read_text() for path in written[:3])
     costs = written[3].read_text()
-    assert all(name in costs for name in ("hydrate", "claim_pane", "commit_pane", "publish", "hset", "xadd"))
+    assert all(name in costs for name in ("hydrate", "claim_panes", "commit_panes", "publish", "hset", "xadd"))
 
 
 def test_a_folder_that_cannot_be_made_is_refused_before_anything_is_measured(tmp_path: Path) -> None:

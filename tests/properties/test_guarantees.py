@@ -277,7 +277,7 @@ def test_g5_a_change_that_lands_while_its_pane_is_computed_is_computed_again(
 
         def run(name: str, keys: Any, arguments: Any) -> Any:
             reply = inner(name, keys, arguments)
-            if name in ("claim_pane", "claim_symbol"):
+            if name in ("claim_panes", "claim_symbol"):
                 world.frame(next(later, []))
                 hydrator.step()
             return reply
