@@ -356,6 +356,7 @@ class ModelsStage:
                 "origin": turn.origin if model in SURFACE else "",
                 "payload": b"" if payload_key else payload, "payload_key": payload_key,
                 "patches": [piece for offset, text in publication.patches for piece in (str(offset), text)],
+                "taken": [piece for offset, number in publication.taken for piece in (str(offset), 2 * number + 2)],
             })
         return packed
 

@@ -21,7 +21,8 @@ ARGV[11] documents msgpack list: {model, key, fresh (where a full one lies ready
                    kind, base, version, length, announced, payload, payload_key (where a large one lies ready, or ''),
                    seq, greeks (JSON: the commits its panes' values, and a heatmap's heads, were computed at), ts,
                    origin (of the oldest event behind it),
-                   patches {offset, bytes, ...}}
+                   patches {offset, bytes, ...}, taken {offset, place, ...}: what a view takes over of the patches of the
+                   first document, and where they are in its list}
 ARGV[12] names     msgpack map: the keys of the epoch and its underlying
 ARGV[13] minute    Dealer Gravity's open minute, JSON
 ARGV[14] final     the minute it closes, JSON, or ''
@@ -55,6 +56,9 @@ for _, document in ipairs(documents) do
   else
     for i = 1, #document.patches, 2 do
       redis.call('SETRANGE', document.key, document.patches[i], document.patches[i + 1])
+    end
+    for i = 1, #document.taken, 2 do
+      redis.call('SETRANGE', document.key, document.taken[i], documents[1].patches[document.taken[i + 1]])
     end
   end
   if document.kind == 'full' then redis.call('HDEL', names.models_state, 'greeks_ts') end -- nothing is older any more

@@ -21,7 +21,7 @@ from pipeline.models.documents import (
 from pipeline.models.exposure import OI, PaneExposure, moves
 from pipeline.models.gex import summary, union_of_strikes
 from pipeline.models.gravity import Minute
-from pipeline.models.layout import Diff
+from pipeline.models.layout import Diff, Excerpt, Patch
 from pipeline.models.levels import find_flip
 from pipeline.models.mode import LabelState, Mode, market_mode, next_label, weighed_ratio
 from pipeline.models.pane import PaneModel
@@ -140,6 +140,7 @@ class Layouts:
             for view, strategy in VIEWS.items()
         }
         """Which cells of a heatmap's blocks a view shows."""
+        self.excerpts = {view: Excerpt(self.of[HEATMAP], self.of[view], strategy) for view, strategy in VIEWS.items()}
 
 
 @dataclass(slots=True)
@@ -162,7 +163,8 @@ class Publication:
     """The next version of one document: ``document`` whole, or ``patches`` to the stored bytes of ``base``.
 
     ``payload`` is what is announced: the diff, or the document without the blanks that keep its numbers in place;
-    nothing for a view.
+    nothing for a view. What changes in the heatmap changes in its views: a view's ``taken`` says where the heatmap's
+    patches are in it, and which they are.
     """
 
     model: str
@@ -172,8 +174,9 @@ class Publication:
     length: int
     payload: bytes
     document: bytes
-    patches: list[tuple[int, bytes]]
+    patches: list[Patch]
     edition: Edition
+    taken: list[tuple[int, int]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,7 +199,7 @@ def next_surface(
     cells, heads = _heatmap(panes, known[HEATMAP])
     coverage = _coverage(heads.values())
     made: list[Publication] = []
-    changes: Diff | None = None
+    changed: list[Patch] = []
     for model in SURFACE:
         layout = layouts.of[model]
         edition = Edition(known[model].version + 1, {}, cells, heads)
@@ -207,10 +210,13 @@ def next_surface(
             diff = _diff(layout, edition, known[model], set(panes))
             if not diff.changed and _news(edition.header) == _news(known[model].header):
                 return []
-            changes = diff
+            changed = diff.patches
             made.append(_patched(layout, model, edition, known[model], diff))
-        elif changes is not None:
-            made.append(_view(layout, model, edition, known[model], changes, layouts.cells_of[model]))
+        else:
+            made.append(Publication(
+                model, "diff", known[model].version, edition.version, layout.size, b"", b"",
+                [layout.header_patch(edition.header)], edition, layouts.excerpts[model].taken(changed),
+            ))
     return made
 
 
@@ -361,14 +367,6 @@ def _diff(layout: Layout, edition: Edition, known: Edition, blocks: set[str]) ->
         old_heads={block: known.heads[block] for block in with_head},
         new_heads={block: edition.heads[block] for block in with_head},
     )
-
-
-def _view(
-    layout: Layout, model: str, edition: Edition, known: Edition, changes: Diff, cells: Mapping[str, tuple[int, int]]
-) -> Publication:
-    """What changes in the heatmap changes in its view."""
-    patches = layout.adopt(changes, edition.header, edition.heads, known.heads, cells)
-    return Publication(model, "diff", known.version, edition.version, layout.size, b"", b"", patches, edition)
 
 
 def _news(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -54,6 +54,7 @@ class CountingScripts(Scripts):
             documents: Any = arguments["documents"]
             for document in documents:
                 self.bytes += len(document["payload"]) + sum(map(len, document["patches"][1::2]))
+                self.bytes += sum(len(documents[0]["patches"][place - 1]) for place in document["taken"][1::2])
 
 
 class _Counted(Conversation):

@@ -11,9 +11,10 @@ named arrays of cells, contiguous in the document. Cells of a block are numbered
 """
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import numpy as np
@@ -76,7 +77,11 @@ class ArraySlots:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A pane's bytes. Positions of the head and of cells count from the block's ``offset`` in the document."""
+    """A pane's bytes. Positions of the head and of ``cells`` count from the block's ``offset`` in the document.
+
+    Arrays whose names are alike up to the colon are a part of it. ``part`` numbers that of each cell, no two parts of a
+    document alike. No patch goes beyond one, so that a document of one part can take it over.
+    """
 
     name: str
     offset: int
@@ -84,17 +89,12 @@ class Block:
     head: tuple[int, int] | None
     arrays: tuple[ArraySlots, ...]
     cells: NDArray[np.intp]
+    part: NDArray[np.intp]
 
     def span(self, part: str) -> tuple[int, int]:
-        """The cells of a part of the block (see ``parts``): the first, and one beyond the last."""
+        """The cells of a part of the block: the first, and one beyond the last."""
         of = [array for array in self.arrays if _part(array) == part]
         return of[0].first, of[-1].first + of[-1].size
-
-    @property
-    def parts(self) -> tuple[int, ...]:
-        """Where parts of the block begin: arrays whose names are alike up to the colon. No patch goes beyond one, so
-        that a document of one part can take it over."""
-        return tuple(array.first for before, array in pairwise(self.arrays) if _part(before) != _part(array))
 
 
 def _part(array: ArraySlots) -> str:
@@ -106,24 +106,13 @@ class Diff:
     """What one publication changes.
 
     ``payload`` is the message for clients; ``patches`` are (offset, bytes) of the document, ascending, the header's
-    first; ``cells`` counts changed numbers; ``changed`` says whether anything beyond the header did. ``runs`` are the
-    patches of cells and ``heads`` the changed members of heads, both by block.
+    first; ``cells`` counts changed numbers; ``changed`` says whether anything beyond the header did.
     """
 
     payload: dict[str, Any]
     patches: list[Patch]
     cells: int
     changed: bool
-    runs: Mapping[str, "Runs"]
-    heads: Mapping[str, Head]
-
-
-@dataclass(frozen=True, slots=True)
-class Runs:
-    """Patches of one block's cells: each begins at the cell of that number, ``first`` int64[n], with ``texts``."""
-
-    first: NDArray[np.intp]
-    texts: list[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,32 +201,12 @@ class Layout:
             payload["panes"] = changes
         if heads:
             payload["heads"] = heads
-        runs = self._runs(touched)
-        patches = [self.header_patch(header), *self.head_patches(new_heads or {}, heads, old_heads)]
-        patches += self.run_patches(runs)
+        patches = [
+            self.header_patch(header), *self.head_patches(new_heads or {}, heads, old_heads),
+            *self._cell_patches(touched),
+        ]
         count = sum(at.size for _, at, _ in touched)
-        return Diff(payload, sorted(patches), count, bool(changes or heads), runs, heads)
-
-    def adopt(self, diff: Diff, header: Header, heads: Mapping[str, Head], old_heads: Mapping[str, Head],
-              first_cells: Mapping[str, tuple[int, int]]) -> list[Patch]:
-        """The patches of a document that shows a part of another under the same heads: of each block the cells from the
-        first to before the second of ``first_cells`` (numbers of the other's block), laid out alike."""
-        patches = [self.header_patch(header), *self.head_patches(heads, diff.heads, old_heads)]
-        shown = {}
-        for name, runs in diff.runs.items():
-            start, end = first_cells[name]
-            inside = np.flatnonzero((runs.first >= start) & (runs.first < end))
-            if inside.size:
-                shown[name] = Runs(runs.first[inside] - start, [runs.texts[index] for index in inside.tolist()])
-        return sorted(patches + self.run_patches(shown))
-
-    def run_patches(self, runs: Mapping[str, Runs]) -> list[Patch]:
-        """Where in the document each run is."""
-        patches: list[Patch] = []
-        for name, of in runs.items():
-            block = self.blocks[name]
-            patches += zip((block.offset + block.cells[of.first]).tolist(), of.texts, strict=True)
-        return patches
+        return Diff(payload, sorted(patches), count, bool(changes or heads))
 
     def header_patch(self, header: Header) -> Patch:
         """The header slot. Raises ValueError for another symbol or epoch, OverflowError beyond HEADER_BYTES."""
@@ -315,47 +284,33 @@ class Layout:
             start = end
         return said
 
-    def _runs(self, touched: Sequence[tuple[Block, NDArray[np.intp], NDArray[Any]]]) -> dict[str, Runs]:
-        """The changed cells of all blocks as patches: their texts are made in one pass over the whole document."""
+    def _cell_patches(self, touched: Sequence[tuple[Block, NDArray[np.intp], NDArray[Any]]]) -> list[Patch]:
+        """The changed cells ``at`` of blocks as patches, in one pass over all of them: a call of numpy for each block
+        would cost more than what it does."""
         if not touched:
-            return {}
+            return []
         width = self.number.width
-        written, values, firsts, lasts = [], [], [], []
-        for block, at, new in touched:
-            ends_run = np.diff(block.cells[at]) > width + MERGE_BYTES
-            for cell in block.parts:
-                place = int(np.searchsorted(at, cell))
-                if 0 < place < at.size:
-                    ends_run[place - 1] = True
-            first = at[np.concatenate((_TRUE, ends_run))]
-            last = at[np.concatenate((ends_run, _TRUE))]
-            counts = last - first + 1
-            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
-            cells = np.repeat(first, counts) + within
-            written.append(block.offset + block.cells[cells])
-            values.append(new[cells].astype(np.int64))
-            firsts.append(first)
-            lasts.append(last)
-        starts = np.concatenate([
-            block.offset + block.cells[first] for (block, _, _), first in zip(touched, firsts, strict=True)
-        ])
-        ends = width + np.concatenate([
-            block.offset + block.cells[last] for (block, _, _), last in zip(touched, lasts, strict=True)
-        ])
+        places = np.concatenate([block.offset + block.cells for block, _, _ in touched])
+        part = np.concatenate([block.part for block, _, _ in touched])
+        values = np.concatenate([new for _, _, new in touched])
+        bases = accumulate([0, *(block.cells.size for block, _, _ in touched)])
+        at = np.concatenate([base + at for base, (_, at, _) in zip(bases, touched, strict=False)])
+        ends_run = (np.diff(places[at]) > width + MERGE_BYTES) | (np.diff(part[at]) != 0)
+        first, last = at[np.concatenate((_TRUE, ends_run))], at[np.concatenate((ends_run, _TRUE))]
+        counts = last - first + 1
+        cells = np.repeat(first - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())
+        starts, ends = places[first], places[last] + width
+        lengths = ends - starts
+        begins = np.cumsum(lengths) - lengths  # of each patch among the texts of all
         spans = list(zip(starts.tolist(), ends.tolist(), strict=True))
         text = bytearray(b"".join([self.template[start:end] for start, end in spans]))
-        lengths = ends - starts
-        shift = np.cumsum(lengths) - lengths - starts  # from a place in the document to one in the text
-        counts = np.concatenate([last - first + 1 for first, last in zip(firsts, lasts, strict=True)])
-        positions = np.concatenate(written) + np.repeat(shift, counts)
-        self._write(np.frombuffer(text, dtype=np.uint8), positions, np.concatenate(values))
-        whole, places = bytes(text), (starts + shift).tolist()
-        texts = [whole[place : place + end - start] for place, (start, end) in zip(places, spans, strict=True)]
-        runs, done = {}, 0
-        for (block, _, _), first in zip(touched, firsts, strict=True):
-            runs[block.name] = Runs(first, texts[done : done + first.size])
-            done += first.size
-        return runs
+        positions = places[cells] + np.repeat(begins - starts, counts)
+        self._write(np.frombuffer(text, dtype=np.uint8), positions, values[cells])
+        whole = bytes(text)
+        return [
+            (start, whole[begin : begin + end - start])
+            for begin, (start, end) in zip(begins.tolist(), spans, strict=True)
+        ]
 
     def _of(self, block: Block, cells: Cells) -> NDArray[Any]:
         values = np.asarray(cells[block.name])
@@ -367,6 +322,38 @@ class Layout:
         if values.size:
             text = encode(values, self.number.width, self.number.decimals, self.number.missing)
             sliding_window_view(region, self.number.width, writeable=True)[positions] = text
+
+
+class Excerpt:
+    """A document that shows one part of another's blocks, and their heads, laid out alike: where the other's bytes are
+    in it."""
+
+    def __init__(self, whole: Layout, excerpt: Layout, part: str) -> None:
+        self._starts: list[int] = []
+        self._shifts: list[int | None] = []  # from a place in the whole to that in the excerpt; None: it is not in it
+        for name, block in whole.blocks.items():
+            other = excerpt.blocks[name]
+            if block.head is not None and other.head is not None:
+                start, size = block.head
+                self._take(block.offset + start, size, other.offset + other.head[0])
+            first, beyond = block.span(part)
+            start = int(block.cells[first])
+            size = int(block.cells[beyond - 1]) + whole.number.width - start
+            self._take(block.offset + start, size, other.offset + int(other.cells[0]))
+
+    def _take(self, start: int, size: int, to: int) -> None:
+        self._starts += (start, start + size)
+        self._shifts += (to - start, None)
+
+    def taken(self, patches: Sequence[Patch]) -> list[tuple[int, int]]:
+        """Of the whole's patches those that the excerpt shows: where in it, and the patch's number."""
+        found = []
+        for number, (offset, _) in enumerate(patches):
+            at = bisect_right(self._starts, offset) - 1
+            shift = self._shifts[at] if at >= 0 else None
+            if shift is not None:
+                found.append((offset + shift, number))
+        return found
 
 
 def _members(fields: Mapping[str, Any], size: int, name: str) -> bytes:
@@ -392,6 +379,7 @@ class LayoutWriter:
         self._arrays: list[ArraySlots] = []
         self._cells: list[NDArray[np.intp]] = []
         self._count = 0
+        self._numbered = 0  # parts of blocks
 
     def text(self, constant: bytes) -> None:
         self._parts.append(constant)
@@ -429,6 +417,9 @@ class LayoutWriter:
 
     def end_block(self) -> None:
         cells = np.concatenate(self._cells) if self._cells else np.empty(0)
+        begins_part = [True, *(_part(before) != _part(array) for before, array in pairwise(self._arrays))]
+        part = self._numbered + np.repeat(np.cumsum(begins_part)[: len(self._arrays)], [of.size for of in self._arrays])
+        self._numbered += sum(begins_part)
         self._blocks[self._block_name] = Block(
             self._block_name,
             self._block_offset,
@@ -436,6 +427,7 @@ class LayoutWriter:
             self._head,
             tuple(self._arrays),
             cells.astype(np.intp),
+            part.astype(np.intp),
         )
 
     def finish(self, schema: str, symbol: str, epoch: str, shortened: tuple[str, ...] = ()) -> Layout:

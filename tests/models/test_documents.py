@@ -23,6 +23,7 @@ from pipeline.models.documents import (
     heatmap_layout,
 )
 from pipeline.models.gex import MISSING_USD, summary, union_of_strikes
+from pipeline.models.layout import Excerpt
 from pipeline.models.pane import calculate
 from pipeline.models.strategies import GRID_KEYS, MISSING
 
@@ -179,12 +180,14 @@ def test_no_patch_goes_from_one_strategy_to_the_next_and_a_view_takes_them_over(
     new = moved(new, whole, name, "vertical:call:buy", [(0, 0)], 9)
     changed = {**model.head, "max_pain": 123.0}
     diff = whole.diff(old, new, header=header_of(HEATMAP_SCHEMA, 2), base=1, old_heads=heads, new_heads={name: changed})
-    assert [len(texts.texts) for texts in diff.runs.values()] == [3]
+    assert len(diff.patches) == 2 + 3, "the header, the head, and one patch for each strategy and pricing"
     for strategy in ("butterfly", "vertical", "single"):
         view = heatmap_layout(SYMBOL, EPOCH, [pane], strategies=[strategy])
         span = whole.blocks[name].span(strategy)
         before = view.render(header_of(HEATMAP_SCHEMA), heads, {name: old[name][slice(*span)]})
-        patches = view.adopt(diff, header_of(HEATMAP_SCHEMA, 2), {name: changed}, heads, {name: span})
+        taken = Excerpt(whole, view, strategy).taken(diff.patches)
+        patches = [view.header_patch(header_of(HEATMAP_SCHEMA, 2))]
+        patches += [(offset, diff.patches[number][1]) for offset, number in taken]
         assert patched(before, patches) == view.render(
             header_of(HEATMAP_SCHEMA, 2), {name: changed}, {name: new[name][slice(*span)]}
         )
