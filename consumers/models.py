@@ -26,9 +26,9 @@ from pipeline.errors import Poison
 from pipeline.keys import Keys
 from pipeline.life import Life, run_stage
 from pipeline.models.documents import HEADER_BYTES
-from pipeline.models.exposure import OI, PaneExposure
+from pipeline.models.exposure import PaneExposure
 from pipeline.models.layout import MERGE_BYTES
-from pipeline.models.pane import PaneModel
+from pipeline.models.strategies import Grids
 from pipeline.publication import (
     FACTS,
     HEATMAP,
@@ -45,7 +45,7 @@ from pipeline.publication import (
 )
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
-from pipeline.tiles import EXPOSURE_FIELDS, unpack_exposure, unpack_grids, unpack_tiles
+from pipeline.tiles import EXPOSURE_FIELDS, unpack_exposure, unpack_grids
 
 DOCUMENT_TTL_S = 72 * 3600
 """A weekend must not erase what was last published."""
@@ -78,7 +78,7 @@ class Known:
     seqs: dict[str, int] = field(default_factory=dict)
     """The commit each exposure was computed at."""
     heads_at: dict[str, int] = field(default_factory=dict)
-    """The commit each head of the heatmap was computed at: that of the exposure, or an older one."""
+    """The commit each head of the heatmap was computed at."""
     editions: dict[str, Edition] = field(default_factory=lambda: {model: Edition() for model in MODELS})
 
 
@@ -147,42 +147,39 @@ class ModelsStage:
             except MissingDocument:
                 turn.full = turn.derived = True
                 return self._publish_panes(turn, known, marked)
+        for pane, computed in panes.items():
+            if computed.greeks != known.seqs.get(pane):  # newer than what is known
+                known.exposures.pop(pane, None)
         if turn.derived:
-            self._read_exposures(known, panes)
+            self._read_exposures(known)
         parts = _parts(known, panes, turn.full)
         for number, part in enumerate(parts, start=1):
             last = number == len(parts)
-            surface = next_surface(
-                known.layouts, {pane: panes[pane].model for pane in part}, known.editions, turn.facts, turn.full
-            )
+            of_part = {pane: panes[pane] for pane in part}
+            surface = next_surface(known.layouts, of_part, known.editions, turn.facts, turn.full)
             made = Publications(surface, turn.minute, b"")
             if turn.derived and last:
-                derived = self._derived(turn, known, panes, surface)
+                derived = self._derived(turn, known, surface)
                 made = Publications(surface + derived.made, derived.minute, derived.final)
-            stored = self._store(turn, known, made, {pane: panes[pane] for pane in part}, owing, last)
+            stored = self._store(turn, known, made, of_part, owing, last)
             if stored == _NOT_AS_STORED:
                 turn.full = turn.derived = True
                 return self._publish_panes(turn, known, marked)
             if stored != 1:
                 return False
             known.editions.update((publication.model, publication.edition) for publication in made.made)
-        for pane, computed in panes.items():
-            known.exposures[pane] = computed.exposure
-            known.seqs[pane] = known.heads_at[pane] = computed.greeks
+        known.heads_at.update((pane, computed.greeks) for pane, computed in panes.items())
         return True
 
-    def _derived(
-        self, turn: "_Turn", known: Known, panes: Mapping[str, "_Computed"], surface: Sequence[Publication]
-    ) -> Publications:
+    def _derived(self, turn: "_Turn", known: Known, surface: Sequence[Publication]) -> Publications:
         """What rests on greeks, after ``surface`` (of this turn's last part)."""
         heads = (surface[0].edition if surface else known.editions[HEATMAP]).heads
-        exposures = known.exposures | {pane: computed.exposure for pane, computed in panes.items()}
         made = next_derived(
-            known.layouts, exposures, heads, set(known.layouts.epoch.panes), known.editions, turn.facts, turn.minute,
-            turn.full,
+            known.layouts, known.exposures, heads, set(known.layouts.epoch.panes), known.editions, turn.facts,
+            turn.minute, turn.full,
         )
         for publication in made.made:
-            publication.edition.seqs = known.seqs | {pane: computed.greeks for pane, computed in panes.items()}
+            publication.edition.seqs = dict(known.seqs)
         return made
 
     def _store(
@@ -232,47 +229,38 @@ class ModelsStage:
         return known
 
     def _panes(self, known: Known, marked: list[str], full: bool) -> dict[str, "_Computed"]:
-        """The computed panes to publish. Where this process knows head and exposure the tiles alone are read."""
+        """The computed panes to publish."""
         epoch, wanted_of = known.layouts.epoch, set(marked)
         wanted = [pane for pane in epoch.panes if full or pane in wanted_of]
         heads = known.editions[HEATMAP].heads
         found: dict[str, _Computed] = {}
         for first in range(0, len(wanted), READ_PANES):
             some = wanted[first : first + READ_PANES]
-            for pane, (packed, (seq, greeks)) in self._read(epoch.id, some):
-                if pane in heads and known.seqs.get(pane) == known.heads_at.get(pane) == int(greeks):
-                    exposure = known.exposures[pane]
-                    grids = unpack_grids(packed, epoch.panes[pane].geometry)
-                    model = PaneModel(grids, exposure.gex[OI], heads[pane])
-                    found[pane] = _Computed(model, exposure, int(seq), int(greeks))
-            others = [pane for pane in some if pane not in found]
-            for pane, (packed, (seq, greeks), fields) in self._read(epoch.id, others, whole=True):
-                named = {name.decode(): value for name, value in fields.items()}
-                tiles = unpack_tiles(packed, named, epoch.panes[pane].geometry)
-                found[pane] = _Computed(tiles.model, tiles.exposure, int(seq), int(greeks))
-        return {pane: found[pane] for pane in wanted}
+            for pane, (packed, (seq, greeks, head)) in zip(some, self._read(epoch.id, some), strict=True):
+                known_head = heads.get(pane) if known.heads_at.get(pane) == int(greeks) else None
+                found[pane] = _Computed(
+                    unpack_grids(packed, epoch.panes[pane].geometry),
+                    orjson.loads(head) if known_head is None else known_head, int(seq), int(greeks),
+                )
+        return found
 
-    def _read(self, epoch_id: str, panes: Sequence[str], whole: bool = False) -> Iterator[tuple[str, list[Any]]]:
-        """Of each pane, all at one instant: every tile, the commits of tiles and greeks, with ``whole`` every field.
+    def _read(self, epoch_id: str, panes: Sequence[str]) -> Iterator[list[Any]]:
+        """Of each pane, all at one instant: every tile; the commits of tiles and greeks, and the head.
 
         In a transaction, not in a script: there every byte that is read is hashed as well, at 2 ns.
         """
-        if not panes:
-            return
         with self._database.pipeline(transaction=True) as pipeline:
             for pane in panes:
                 pipeline.get(self.keys.grids(epoch_id, pane))
-                pipeline.hmget(self.keys.tiles(epoch_id, pane), "seq", "greeks")
-                if whole:
-                    pipeline.hgetall(self.keys.tiles(epoch_id, pane))
+                pipeline.hmget(self.keys.tiles(epoch_id, pane), "seq", "greeks", "head")
             replies = iter(pipeline.execute())
-        for pane in panes:
-            yield pane, [next(replies) for _ in range(3 if whole else 2)]
+        for _ in panes:
+            yield [next(replies), next(replies)]
 
-    def _read_exposures(self, known: Known, panes: Mapping[str, "_Computed"]) -> None:
+    def _read_exposures(self, known: Known) -> None:
         """Read those that this process lacks: the models of an underlying rest on every pane's."""
         epoch, keys = known.layouts.epoch, self.keys
-        lacking = [pane for pane in epoch.panes if pane not in known.exposures and pane not in panes]
+        lacking = [pane for pane in epoch.panes if pane not in known.exposures]
         if not lacking:
             return
         with self._database.pipeline(transaction=False) as pipeline:
@@ -392,10 +380,10 @@ class _Turn:
 
 @dataclass(frozen=True, slots=True)
 class _Computed:
-    """A pane as calculate left it, and the commits that its tiles, and its head and exposure were computed at."""
+    """What a heatmap shows of a pane as calculate left it, and the commits that tiles and head were computed at."""
 
-    model: PaneModel
-    exposure: PaneExposure
+    grids: Grids
+    head: Mapping[str, Any]
     seq: int
     greeks: int
 
@@ -423,7 +411,7 @@ def _parts(known: Known, panes: Mapping[str, _Computed], full: bool) -> list[lis
     parts: list[list[str]] = [[]]
     size = 0
     for pane, computed in panes.items():
-        cells = np.flatnonzero(computed.model.grids.cells != published[pane])
+        cells = np.flatnonzero(computed.grids.cells != published[pane])
         patches = 1 + int(np.count_nonzero(np.diff(cells) > _APART))
         cost = cells.size * CELL_BYTES + patches * PATCH_BYTES + PANE_BYTES
         if parts[-1] and size + cost > PART_BYTES:

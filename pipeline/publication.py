@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import orjson
@@ -24,7 +24,6 @@ from pipeline.models.gravity import Minute
 from pipeline.models.layout import Diff, Excerpt, Patch
 from pipeline.models.levels import find_flip
 from pipeline.models.mode import LabelState, Mode, market_mode, next_label, weighed_ratio
-from pipeline.models.pane import PaneModel
 from pipeline.models.records import (
     books_record,
     gravity_record,
@@ -34,7 +33,7 @@ from pipeline.models.records import (
     mode_record,
     profiles_record,
 )
-from pipeline.models.strategies import STRATEGIES
+from pipeline.models.strategies import STRATEGIES, Grids
 from pipeline.models.symbol import SymbolModels, symbol_models
 
 HEATMAP = "heatmap"
@@ -188,8 +187,17 @@ class Publications:
     final: bytes
 
 
+class Shown(Protocol):
+    """What the heatmap shows of a pane."""
+
+    @property
+    def grids(self) -> Grids: ...
+    @property
+    def head(self) -> Mapping[str, Any]: ...
+
+
 def next_surface(
-    layouts: Layouts, panes: Mapping[str, PaneModel], known: Mapping[str, Edition], facts: Facts, full: bool
+    layouts: Layouts, panes: Mapping[str, Shown], known: Mapping[str, Edition], facts: Facts, full: bool
 ) -> list[Publication]:
     """The heatmap and its views, as they change with ``panes`` (those computed anew) and ``facts``.
 
@@ -270,11 +278,11 @@ def _next_minute(minute: bytes, models: SymbolModels, facts: Facts) -> tuple[byt
 
 
 def _heatmap(
-    panes: Mapping[str, PaneModel], known: Edition
+    panes: Mapping[str, Shown], known: Edition
 ) -> tuple[dict[str, NDArray[Any]], dict[str, Mapping[str, Any]]]:
     cells, heads = dict(known.cells), dict(known.heads)
-    for pane, model in panes.items():
-        cells[pane], heads[pane] = model.grids.cells, model.head
+    for pane, shown in panes.items():
+        cells[pane], heads[pane] = shown.grids.cells, shown.head
     return cells, heads
 
 

@@ -18,7 +18,6 @@ Beside them the scripts keep ``seq`` and ``greeks``, the commits at which the ti
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 import orjson
@@ -143,10 +142,3 @@ def unpack_grids(packed: bytes, geometry: PaneGeometry) -> Grids:
     if cells.size != geometry.legs.cells.size:
         raise ValueError(f"{geometry.pane}: {cells.size} tiles where there are {geometry.legs.cells.size}")
     return Grids(cells, geometry.strikes.size, geometry.widths.size)
-
-
-def unpack_tiles(packed: bytes, fields: Mapping[str, bytes], geometry: PaneGeometry) -> Tiles:
-    """The inverse of pack_grids and pack_tiles. Raises KeyError or ValueError where they are not of this pane."""
-    exposure = unpack_exposure(fields, geometry)
-    head: dict[str, Any] = orjson.loads(fields["head"])
-    return Tiles(PaneModel(unpack_grids(packed, geometry), exposure.gex[OI], head), exposure)

@@ -12,7 +12,7 @@ named arrays of cells, contiguous in the document. Cells of a block are numbered
 
 import math
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 from typing import Any
@@ -144,7 +144,12 @@ class Layout:
         Raises KeyError naming what is absent, OverflowError for what does not fit, ValueError for a wrong size.
         """
         document = bytearray(self.template)
-        for offset, text in [self.header_patch(header), *self.head_patches(heads, self.blocks)]:
+        patches = [self.header_patch(header)]
+        for pane, block in self.blocks.items():
+            if block.head is not None:
+                start, size = block.head
+                patches.append((block.offset + start, _members(self.fit_head(pane, heads[pane]), size, pane)))
+        for offset, text in patches:
             document[offset : offset + len(text)] = text
         bytes_view = np.frombuffer(document, dtype=np.uint8)
         for block in self.blocks.values():
@@ -189,7 +194,7 @@ class Layout:
         payload = self._diff_header(header, base)
         changes: dict[str, Any] = {}
         touched: list[tuple[Block, NDArray[np.intp], NDArray[Any]]] = []
-        heads = self._diff_heads(old_heads or {}, new_heads or {})
+        heads, head_patches = self._diff_heads(old_heads or {}, new_heads or {})
         for block in self.blocks.values():
             if block.name in new_cells:
                 new = self._of(block, new_cells)
@@ -201,10 +206,7 @@ class Layout:
             payload["panes"] = changes
         if heads:
             payload["heads"] = heads
-        patches = [
-            self.header_patch(header), *self.head_patches(new_heads or {}, heads, old_heads),
-            *self._cell_patches(touched),
-        ]
+        patches = [self.header_patch(header), *head_patches, *self._cell_patches(touched)]
         count = sum(at.size for _, at, _ in touched)
         return Diff(payload, sorted(patches), count, bool(changes or heads))
 
@@ -213,22 +215,6 @@ class Layout:
         if (header["schema"], header["symbol"], header["epoch"]) != (self.schema, self.symbol, self.epoch):
             raise ValueError(f"a header of {header['epoch']!r} for the layout of {self.epoch!r} ({self.schema})")
         return 1, _members(header, HEADER_BYTES, "header")
-
-    def head_patches(
-        self, heads: Mapping[str, Head], panes: Iterable[str], old_heads: Mapping[str, Head] | None = None
-    ) -> list[Patch]:
-        """The head slots of ``panes`` that have one; with ``old_heads`` no more of each than covers the old text."""
-        patches = []
-        for pane in panes:
-            block = self.blocks[pane]
-            if block.head is not None:
-                start, size = block.head
-                text = _members(self.fit_head(pane, heads[pane]), size, pane)
-                if old_heads is not None:
-                    old = _members(self.fit_head(pane, old_heads[pane]), size, pane)
-                    text = text[: max(len(text.rstrip()), len(old.rstrip()))]
-                patches.append((block.offset + start, text))
-        return patches
 
     def fit_head(self, pane: str, head: Head) -> dict[str, Any]:
         """The head as the document shows it: lists lose their tail until it fits, what is counted stays counted."""
@@ -251,21 +237,30 @@ class Layout:
         payload["base"] = base
         return payload
 
-    def _diff_heads(self, old_heads: Mapping[str, Head], new_heads: Mapping[str, Head]) -> dict[str, Any]:
+    def _diff_heads(
+        self, old_heads: Mapping[str, Head], new_heads: Mapping[str, Head]
+    ) -> tuple[dict[str, Any], list[Patch]]:
+        """What of heads differs, and patches of them that cover no more than the old text and the new."""
         changes: dict[str, Any] = {}
+        patches: list[Patch] = []
         for pane, block in self.blocks.items():
             if block.head is None or pane not in new_heads or new_heads[pane] is old_heads[pane]:
                 continue
-            old, new = self.fit_head(pane, old_heads[pane]), self.fit_head(pane, new_heads[pane])
-            if orjson.dumps(old) == orjson.dumps(new):
-                continue
-            if list(old) != list(new):
-                raise ValueError(f"{pane}: the keys of a head never change within an epoch")
             # Compared as text, since it is text that is stored: 1 and 1.0 are equal but not the same bytes.
+            new = self.fit_head(pane, new_heads[pane])
+            old_texts, new_texts = _texts(self.fit_head(pane, old_heads[pane])), _texts(new)
+            if old_texts == new_texts:
+                continue
+            if [key for key, _ in old_texts] != [key for key, _ in new_texts]:
+                raise ValueError(f"{pane}: the keys of a head never change within an epoch")
             changes[pane] = {
-                key: value for key, value in new.items() if orjson.dumps(value) != orjson.dumps(old[key])
+                key: new[key] for (key, text), (_, old) in zip(new_texts, old_texts, strict=True) if text != old
             }
-        return changes
+            start, size = block.head
+            covered = max(sum(len(key) + len(text) + len('"":,') for key, text in texts) - len(",")
+                          for texts in (old_texts, new_texts))
+            patches.append((block.offset + start, _members(new, size, pane)[:covered]))
+        return changes, patches
 
     def _changes(self, block: Block, new: NDArray[Any], at: NDArray[np.intp]) -> dict[str, Any]:
         """What a diff says of a block: by array, where (counted in it) and what."""
@@ -354,6 +349,10 @@ class Excerpt:
             if shift is not None:
                 found.append((offset + shift, number))
         return found
+
+
+def _texts(head: Head) -> list[tuple[str, bytes]]:
+    return [(key, orjson.dumps(value)) for key, value in head.items()]
 
 
 def _members(fields: Mapping[str, Any], size: int, name: str) -> bytes:
