@@ -127,12 +127,12 @@ class Layouts:
     def __init__(self, epoch: Epoch) -> None:
         self.epoch = epoch
         panes = [pane.geometry for pane in epoch.panes.values()]
-        self.strikes = union_of_strikes([pane.strikes for pane in panes])
+        strikes = union_of_strikes([pane.strikes for pane in panes])
         self.of: dict[str, Layout] = {
             HEATMAP: heatmap_layout(epoch.symbol, epoch.id, panes),
             **{view: heatmap_layout(epoch.symbol, epoch.id, panes, (of,)) for view, of in VIEWS.items()},
             **{model: gex_side_layout(epoch.symbol, epoch.id, panes, side) for model, side in _SIDES.items()},
-            "gex": gex_net_layout(epoch.symbol, epoch.id, self.strikes),
+            "gex": gex_net_layout(epoch.symbol, epoch.id, strikes),
         }
         self.cells_of: dict[str, dict[str, tuple[int, int]]] = {
             view: {block.name: block.span(strategy) for block in self.of[HEATMAP].blocks.values()}
@@ -295,7 +295,7 @@ def _gex(
         model: {pane: exposure.gex[OI][row] for pane, exposure in held} for row, model in enumerate(_SIDES)
     }
     cells["gex"] = {
-        NET: gex_net_cells(layouts.strikes, [(exposure.strikes, exposure.gex) for _, exposure in held])
+        NET: gex_net_cells([(exposure.strikes, exposure.gex) for _, exposure in held])
     }
     head = {
         **summary(

@@ -166,12 +166,12 @@ def gex_net_layout(symbol: str, epoch: str, strikes: Floats) -> Layout:
     return writer.finish(NET_SCHEMA, symbol, epoch)
 
 
-def gex_net_cells(union: Floats, panes: Sequence[tuple[Floats, Integers]]) -> Integers:
+def gex_net_cells(panes: Sequence[tuple[Floats, Integers]]) -> Integers:
     """The numbers of gex_net_layout, from panes given as (strikes float64[S], gex int64[books, 2, S] of exposure)."""
     strikes = np.concatenate([of for of, _ in panes])
     gex = np.concatenate([of for _, of in panes], axis=2)
     books = gex[OI], gex[VOLUME, :1], gex[VOLUME, 1:]
-    return np.concatenate([net_by_strike(union, strikes, book) for book in books])
+    return np.concatenate([net_by_strike(strikes, book) for book in books])
 
 
 def _numbers(values: Floats) -> bytes:

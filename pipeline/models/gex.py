@@ -4,10 +4,14 @@ Values are whole dollars (int64), so that sums over strikes and panes are exact 
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.models.quotes import MILLS_PER_DOLLAR, Floats, Integers
+
+Indices = NDArray[np.intp]
 
 MISSING_USD = -(2**63)
 """Gamma, open interest or spot is unknown, or the contract does not exist."""
@@ -41,26 +45,33 @@ def whole_dollars(usd: Floats) -> Integers:
 
 def union_of_strikes(panes: Sequence[Floats]) -> Floats:
     """All strikes of several panes, ascending, each once."""
-    if not panes:
-        return np.empty(0)
-    return np.unique(_mills(np.concatenate(panes))) / MILLS_PER_DOLLAR
+    return located(np.concatenate(panes))[0] if panes else np.empty(0)
 
 
-def net_by_strike(union: Floats, strikes: Floats, gex: Integers) -> Integers:
-    """GEX per strike of ``union`` (float64[U]), int64[U], of all panes: ``strikes`` float64[N] of one after the other,
-    ``gex`` int64[sides, N]; sides are added. MISSING_USD where no contract at the strike has a value.
+def located(strikes: Floats) -> tuple[Floats, Indices]:
+    """The union of ``strikes`` (float64[N], of panes one after the other), and where in it each stands, intp[N]."""
+    return _located(strikes.tobytes())
+
+
+@lru_cache(maxsize=16)
+def _located(strikes: bytes) -> tuple[Floats, Indices]:
+    """Kept, because panes do not change within an epoch, and to sort 15,000 strikes takes 0.6 ms."""
+    mills = np.rint(np.frombuffer(strikes) * MILLS_PER_DOLLAR).astype(np.int64)
+    union, place = np.unique(mills, return_inverse=True)
+    return union / MILLS_PER_DOLLAR, place
+
+
+def net_by_strike(strikes: Floats, gex: Integers) -> Integers:
+    """GEX per strike of the union of ``strikes`` (float64[N], of panes one after the other), int64[U]; ``gex``
+    int64[sides, N], sides are added. MISSING_USD where no contract at the strike has a value.
     """
-    at = np.searchsorted(_mills(union), _mills(strikes))
+    union, at = located(strikes)
     present = gex != MISSING_USD
     net = np.zeros(union.size, dtype=np.int64)
     np.add.at(net, at, np.where(present, gex, 0).sum(axis=0))
     known = np.zeros(union.size, dtype=np.bool_)
     known[at[present.any(axis=0)]] = True
     return np.where(known, net, MISSING_USD)
-
-
-def _mills(strikes: Floats) -> Integers:
-    return np.rint(strikes * MILLS_PER_DOLLAR).astype(np.int64)
 
 
 def exposure(gex: Integers) -> dict[str, int | float | None]:

@@ -47,7 +47,7 @@ def hedge_flow(panes: Sequence[PaneExposure], spot: float, targets: Floats) -> F
         return np.zeros(targets.size)
     strikes = np.concatenate([pane.strikes for pane in panes])
     v = np.concatenate([pane.v for pane in panes])
-    shares = np.concatenate([pane.shares[0] - pane.shares[1] for pane in panes])
+    shares = np.subtract(*np.concatenate([pane.shares for pane in panes], axis=1))
     sizes = [pane.strikes.size for pane in panes]
     forward = np.repeat([pane.forward for pane in panes], sizes)
     with np.errstate(all="ignore"):

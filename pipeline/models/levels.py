@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.models.constants import CONSTANTS, Constants
+from pipeline.models.gex import MISSING_USD, located
 from pipeline.models.quotes import MILLS_PER_DOLLAR, Booleans, Floats, Integers
 from pipeline.models.strategies import MISSING, Mills
 
@@ -111,20 +112,17 @@ def _greatest(strikes: Floats, usd: Integers, allowed: Booleans) -> float | None
     return float(strikes[np.argmax(candidates)])
 
 
-def sum_by_strike(panes: Sequence[tuple[Floats, Integers]], missing: int) -> tuple[Floats, Integers]:
-    """Sums over panes given as (strikes float64[S], int64[2, S]): all their strikes, ascending, and int64[2, U].
-
-    ``missing`` counts as nothing.
-    """
+def sum_by_strike(panes: Sequence[tuple[Floats, Integers]]) -> tuple[Floats, Integers]:
+    """Sums over panes, each (strikes float64[S], dollars int64[2, S]): all their strikes, ascending, and int64[2, U].
+    What is missing counts as nothing."""
     if not panes:
         return np.empty(0), np.empty((2, 0), dtype=np.int64)
-    mills = np.rint(np.concatenate([strikes for strikes, _ in panes]) * MILLS_PER_DOLLAR).astype(np.int64)
+    union, place = located(np.concatenate([strikes for strikes, _ in panes]))
     usd = np.concatenate([values for _, values in panes], axis=1)
-    union, place = np.unique(mills, return_inverse=True)
     result = np.zeros((2, union.size), dtype=np.int64)
     for side in range(2):
-        np.add.at(result[side], place, np.where(usd[side] != missing, usd[side], 0))
-    return union / MILLS_PER_DOLLAR, result
+        np.add.at(result[side], place, np.where(usd[side] != MISSING_USD, usd[side], 0))
+    return union, result
 
 
 def pin_probability(mids: Mills, widths: Floats, discount: float) -> Floats:

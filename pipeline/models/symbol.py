@@ -7,7 +7,7 @@ import numpy as np
 
 from pipeline.models.constants import CONSTANTS, Constants
 from pipeline.models.exposure import BOOKS, OI, SUMS, PaneExposure, moves
-from pipeline.models.gex import MISSING_USD, exposure
+from pipeline.models.gex import exposure
 from pipeline.models.gravity import Gravity, dealer_gravity
 from pipeline.models.intent import Intent, liquidity_intent
 from pipeline.models.levels import Flip, Walls, find_flip, find_walls, sum_by_strike
@@ -86,7 +86,7 @@ def symbol_models(
     profiles = _profiles(live, axis, spot)
     held = profiles[BOOKS[OI]]
     flip = find_flip(held.prices, held.net, held.gross, spot if known_spot else 0.0, move, coverage, stale, constants)
-    strikes, by_side = sum_by_strike([(pane.strikes, pane.gex[OI]) for pane in live], MISSING_USD)
+    strikes, by_side = sum_by_strike([(pane.strikes, pane.gex[OI]) for pane in live])
     sums = np.stack([pane.sums for pane in live], axis=2) if live else np.empty((len(SUMS), 2, 0), dtype=np.int64)
     totals = {name: exposure(by_pane) for name, by_pane in zip(SUMS, sums, strict=True)}
     ratio = None if move is None else weighed_ratio(axis, held.net, held.gross, move / spot, constants)
@@ -124,7 +124,7 @@ def interest_coverage(panes: Sequence[PaneExposure], spot: float, move: float) -
     if not panes:
         return None
     near = np.abs(np.concatenate([pane.strikes for pane in panes]) - spot) <= move
-    shares = np.concatenate([pane.shares.sum(axis=0) for pane in panes])[near]
+    shares = np.concatenate([pane.shares for pane in panes], axis=1).sum(axis=0)[near]
     known = np.isfinite(np.concatenate([pane.v for pane in panes])[near])
     whole = float(shares.sum())
     return float(shares[known].sum()) / whole if whole > 0.0 else None

@@ -290,9 +290,8 @@ USD = st.one_of(st.just(MISSING_USD), st.integers(-(10**12), 10**12))
 
 def gex_document(layouts, gexes, version):
     """(schema, render arguments) of the calls, puts and net documents."""
-    strikes = union_of_strikes([pane.strikes for pane in PANES])
     books = [np.stack((gex, np.where(gex == MISSING_USD, gex, gex // 2))) for gex in gexes]
-    net = gex_net_cells(strikes, [(pane.strikes, both) for pane, both in zip(PANES, books, strict=True)])
+    net = gex_net_cells([(pane.strikes, both) for pane, both in zip(PANES, books, strict=True)])
     sums = np.stack([np.where(gex == MISSING_USD, 0, gex).sum(axis=1) for gex in gexes], axis=1)
     heads = {NET: summary(np.array([0, 8, 120]), sums)}
     for layout, side in zip(layouts, ("call", "put", None), strict=True):

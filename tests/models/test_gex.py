@@ -28,7 +28,7 @@ def test_net_by_strike_adds_panes_where_they_share_a_strike():
     union = union_of_strikes([near[0], far[0]])
     assert union.tolist() == [95.0, 100.0, 102.5, 105.0]
     strikes, gex = np.concatenate((near[0], far[0])), np.concatenate((near[1], far[1]), axis=1)
-    assert net_by_strike(union, strikes, gex).tolist() == [5, 18, 0, MISSING_USD]
+    assert net_by_strike(strikes, gex).tolist() == [5, 18, 0, MISSING_USD]
 
 
 def test_totals_and_buckets_speak_of_what_is_known():

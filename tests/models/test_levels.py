@@ -88,10 +88,10 @@ def test_there_is_no_wall_without_gamma_on_its_side():
 def test_panes_add_up_by_strike_whatever_is_missing():
     near = (np.array([95.0, 100.0]), np.array([[1, 2], [-3, MISSING_USD]]))
     far = (np.array([100.0, 102.5]), np.array([[10, 20], [-30, -40]]))
-    strikes, sums = sum_by_strike([near, far], MISSING_USD)
+    strikes, sums = sum_by_strike([near, far])
     assert strikes.tolist() == [95.0, 100.0, 102.5]
     assert sums.tolist() == [[1, 12, 20], [-3, -30, -40]]
-    assert sum_by_strike([], MISSING_USD)[1].shape == (2, 0)
+    assert sum_by_strike([])[1].shape == (2, 0)
 
 
 def test_max_pain_by_hand():
