@@ -33,6 +33,8 @@ from pipeline.tiles import compute, grid_patches, pack_grids, pack_tiles, retile
 
 GREEKS = b"greeks"
 """The reason of an entry that computes everything of a pane."""
+CLAIMED_AT_ONCE = 32
+"""Panes of one call, where they have few values."""
 CALL_BYTES = 256 * 1024
 """Committed in one call: about a millisecond of the server's time."""
 _KEPT_PANES = 512
@@ -121,7 +123,7 @@ class CalculateStage:
 
     def _turn(self, jobs: Sequence["_Job"], consumer: str) -> list["_Job"]:
         """Claim, compute and commit panes of one epoch; those that must be claimed again."""
-        seq, spot, *answers = self._claim(jobs, consumer)
+        seq, spot, *answers = self._claim(jobs[:CLAIMED_AT_ONCE], consumer)
         again = list(jobs[len(answers) :])
         computed: list[tuple[_Job, dict[str, Any]]] = []
         for job, (word, *claim) in zip(jobs, answers, strict=False):

@@ -1,9 +1,9 @@
 """The consumer-group runtime. One engine runs every stage that reads a stream.
 
 A stage says which streams it reads and commits batches of entries; everything else is here: own pending first, adaptive
-batches, reclaim of dead consumers' entries, bisection of a failing batch, retries with backoff, dead letters,
-and a drain on SIGTERM. Reads are at-least-once; a stage's commit is one Lua call that takes ownership of its entries,
-applies them and acknowledges them, so effects are once.
+batches, reading ahead, reclaim of dead consumers' entries, bisection of a failing batch, retries with backoff, dead
+letters, and a drain on SIGTERM. Reads are at-least-once; a stage's commit is one Lua call that takes ownership of its
+entries, applies them and acknowledges them, so effects are once.
 """
 
 import heapq
@@ -13,7 +13,8 @@ import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol, runtime_checkable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, Protocol, runtime_checkable
 
 from redis.exceptions import (
     ClusterDownError,
@@ -29,6 +30,7 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from walrus import Database
 
 from pipeline import metrics
+from pipeline.database import Moved
 from pipeline.deadletters import bury
 from pipeline.entry import Entry, id_key
 from pipeline.errors import Gone, NotYet, Poison
@@ -46,6 +48,7 @@ _PASSING_TYPES = (
 )
 _PASSING_CODES = ("BUSY ", "NOREPLICAS", "MISCONF", "OOM ", "READONLY ")
 _Rows = list[tuple[bytes, dict[bytes, bytes]]]
+_Reply = list[tuple[bytes, _Rows]] | None
 _BACKOFF_S = (0.05, 0.1, 0.2, 0.4, 0.8, 1.6, 3.0)
 _BATCH_MIN = 16
 _FAILING_S = 5.0  # what fails for so long without a break is told; anything shorter is the backoff's business
@@ -115,20 +118,28 @@ class Engine:
         self._trace = trace_of(settings, stage.name)
         self._count = min(_BATCH_MIN, settings.batch_max)
         self._entry_s = 0.0  # what an entry took lately
+        self._full = False  # whether the last read brought as much as it asked for
+        self._ahead: Future[_Reply] | None = None  # the next read's reply
 
     # --- life ---
     def run(self) -> None:
-        """Until stop: read, commit, recover. Then hand over what waits for its retry, and leave the group.
+        """Until stop: read, commit, recover. Then finish what was read, hand over the rest, leave the group.
 
-        In one thread: one that reads ahead takes the interpreter from the other more often than it saves it a wait (4 %
-        of what hydrate drains, a millisecond of three between a tick's receipt and its application).
+        Where reads come full the next batch is fetched by another thread while this one is committed. Otherwise nothing
+        is gained by it, and the two take the interpreter from each other: a tick then took a tenth longer.
         """
         self._ensure_group()
-        while not self.stop.is_set():
-            self._handle(self._due())
-            self._handle(self._reclaim())
-            self._handle(self._read(self._wait_ms()))
-            self.on_turn()
+        with ThreadPoolExecutor(1, f"{self.stage.name}-reader") as reader:
+            while not self.stop.is_set():
+                self._handle(self._due())
+                self._handle(self._reclaim())
+                entries = self._read(self._wait_ms())
+                if self._full:
+                    self._ahead = self._ask_ahead(reader)
+                self._handle(entries)
+                self.on_turn()
+            if self._ahead is not None:
+                self._handle(self._read())
         self._leave()
 
     def step(self) -> int:
@@ -181,13 +192,15 @@ class Engine:
 
     # --- reading ---
     def _read(self, wait_ms: int | None = None) -> list[Entry]:
+        ahead, self._ahead, self._full = self._ahead, None, False
         try:
-            if self._read_own:
-                entries = self._own_pending()
-                if entries:
-                    return entries
+            if ahead is not None:
+                reply = ahead.result()
+            elif self._read_own and (entries := self._own_pending()):
+                return entries
+            else:
                 self._read_own = False
-            reply = self._group.read(count=self._count, block=wait_ms)
+                reply = self._group.read(count=self._count, block=wait_ms)
         except (RedisError, OSError) as error:
             self._broke("read", error)
             return []
@@ -196,13 +209,44 @@ class Engine:
         self._adapt(max((len(rows) for _, rows in reply or []), default=0))
         return entries
 
+    def _ask_ahead(self, reader: ThreadPoolExecutor) -> "Future[_Reply] | None":
+        """The server is asked for the next batch before it gets this one's script; the answer is parsed while that runs
+        (asked by the other thread it would come after the script: a fifth less is passed on then)."""
+        pool = self._database.connection_pool
+        try:
+            connection: Any = pool.get_connection()
+        except (RedisError, OSError):
+            return None  # the next read says why
+        words = ("GROUP", self.stage.name, self.consumer, "COUNT", self._count, "STREAMS", *self._streams)
+        try:
+            connection.send_command("XREADGROUP", *words, *([">"] * len(self._streams)))
+        except (RedisError, OSError):
+            self._read_own = True
+            pool.release(connection)
+            return None
+
+        def reply() -> _Reply:
+            try:
+                rows: _Reply = self._database.parse_response(connection, "XREADGROUP")
+            except Moved:
+                return None  # nothing was read; the next read goes where it should
+            except BaseException:
+                connection.disconnect()
+                raise
+            finally:
+                pool.release(connection)
+            return rows
+
+        return reader.submit(reply)
+
     def _adapt(self, read: int) -> None:
-        """Batches double while reads fill them and halve when they do not. What is in hand must take well under the
-        time after which others take it for a dead consumer's."""
+        """Batches double while reads fill them and halve when they do not. What is in hand and what is read ahead
+        together must take well under the time after which others take it for a dead consumer's."""
         least, most = min(_BATCH_MIN, self._settings.batch_max), self._settings.batch_max
         if self._entry_s:
             most = max(least, min(most, int(self.stage.reclaim_idle_ms / 4000 / self._entry_s)))
-        if read >= self._count:
+        self._full = read >= self._count
+        if self._full:
             self._count *= 2
         elif read < self._count // 2:
             self._count //= 2

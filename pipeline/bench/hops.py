@@ -1,7 +1,7 @@
 """hops: entries a second through read, state, XADD and XACK on the engine that runs every stage.
 
 The stage does the least that a stage can do: one script call a batch takes ownership, adds each entry's value to a
-total, passes the entry on and acknowledges the batch. All guarantees are on.
+total, passes the entry on and acknowledges the batch. All guarantees are on, reading ahead as well.
 """
 
 import threading
