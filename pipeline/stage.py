@@ -126,7 +126,7 @@ class Engine:
         """Until stop: read, commit, recover. Then finish what was read, hand over the rest, leave the group.
 
         Where reads come full the next batch is fetched by another thread while this one is committed. Otherwise nothing
-        is gained by it, and the two take the interpreter from each other: a tick then took a tenth longer.
+        is gained by it, and the two take the interpreter from each other: a tick then took a twentieth longer.
         """
         self._ensure_group()
         with ThreadPoolExecutor(1, f"{self.stage.name}-reader") as reader:
@@ -211,7 +211,7 @@ class Engine:
 
     def _ask_ahead(self, reader: ThreadPoolExecutor) -> "Future[_Reply] | None":
         """The server is asked for the next batch before it gets this one's script; the answer is parsed while that runs
-        (asked by the other thread it would come after the script: a fifth less is passed on then)."""
+        (asked by the other thread it would come after the script: a tenth less is passed on then)."""
         pool = self._database.connection_pool
         try:
             connection: Any = pool.get_connection()

@@ -1,7 +1,7 @@
 """Slots: numbers as fixed-width text, so that a stored JSON document can be patched in place.
 
 JSON allows white space before a number, hence a right-aligned number in a fixed width is always valid. Encoder and
-decoder work on arrays: the encoder takes digits four at a time from tables (a quarter of what it takes one by one).
+decoder work on arrays: the encoder takes digits four at a time from tables (half of what it takes one by one).
 """
 
 from collections.abc import Iterable
