@@ -29,7 +29,7 @@ from pipeline.life import Life, run_stage
 from pipeline.models.pane import PaneModel
 from pipeline.scripts import Call, Scripts
 from pipeline.settings import Settings
-from pipeline.tiles import compute, grid_patches, pack_grids, pack_tiles, retile
+from pipeline.tiles import Claimed, compute, grid_patches, pack_grids, pack_tiles, retile
 
 GREEKS = b"greeks"
 """The reason of an entry that computes everything of a pane."""
@@ -88,6 +88,13 @@ class _Job:
             return "greeks"
         return "all" if self.held is None or self.held.model is None else "tiles"
 
+    @property
+    def known(self) -> Held:
+        """``held``, where the pane has been read."""
+        if self.held is None:
+            raise RuntimeError(f"{self.pane_name} of {self.epoch_id} is computed without having been read")
+        return self.held
+
 
 class CalculateStage:
     name = "calculate"
@@ -125,10 +132,10 @@ class CalculateStage:
         """Claim, compute and commit panes of one epoch; those that must be claimed again."""
         seq, spot, *answers = self._claim(jobs[:CLAIMED_AT_ONCE], consumer)
         again = list(jobs[len(answers) :])
-        computed: list[tuple[_Job, dict[str, Any]]] = []
+        claims: list[tuple[_Job, Claim]] = []
         for job, (word, *claim) in zip(jobs, answers, strict=False):
             if word == b"claimed":
-                computed.append((job, self._compute(job, Claim(*claim), spot)))
+                claims.append((job, Claim(*claim)))
             elif word == b"unknown":  # somebody else has claimed it since
                 if job.pane is None:
                     raise RuntimeError(f"the geometry of {job.epoch_id} is gone while it is active")
@@ -137,7 +144,7 @@ class CalculateStage:
             elif job.held is not None and job.held.model is not None:
                 # Nothing came of it: what was known is true.
                 self._keep((job.epoch_id, job.pane_name), job.held)
-        calls = list(_short_calls(computed))
+        calls = list(_short_calls(self._compute(claims, spot)))
         stored = self.scripts.run_all([self._commit_call(jobs[0], seq, part) for part in calls])
         for part, counts in zip(calls, stored, strict=True):
             for (job, _), changed in zip(part, counts, strict=True):
@@ -179,33 +186,29 @@ class CalculateStage:
         )
         return answer
 
-    def _compute(self, job: "_Job", claim: Claim, spot: bytes) -> dict[str, Any]:
-        """Compute a claimed pane; what commit_panes.lua is told of it."""
-        held, epoch, pane = job.held, job.epoch, job.pane
-        if held is None or epoch is None or pane is None:
-            raise RuntimeError(f"{job.pane_name} of {job.epoch_id} is computed without having been read")
-        entry, tiles_alone = job.entry, job.purpose == "tiles"
+    def _compute(self, claims: Sequence[tuple["_Job", Claim]], spot: bytes) -> list[tuple["_Job", dict[str, Any]]]:
+        """Compute claimed panes, all at once; what commit_panes.lua is told of each."""
+        taken = [(job, claim, job.purpose == "tiles", self._take(job, claim, spot)) for job, claim in claims]
+        retiled = iter(retile([pane for _, _, tiles_alone, pane in taken if tiles_alone]))
+        computed = iter(compute([pane for _, _, tiles_alone, pane in taken if not tiles_alone]))
+        told: list[tuple[_Job, dict[str, Any]]] = []
+        for job, claim, tiles_alone, _ in taken:
+            if tiles_alone:
+                told.append((job, _told(job, claim, next(retiled), None)))
+            else:
+                tiles = next(computed)
+                told.append((job, _told(job, claim, tiles.model, pack_tiles(tiles))))
+        return told
+
+    def _take(self, job: "_Job", claim: Claim, spot: bytes) -> Claimed:
+        """Take the values of a claim."""
+        held, epoch, pane = job.known, job.epoch, job.pane
+        if epoch is None or pane is None:
+            raise RuntimeError(f"the geometry of {job.epoch_id} is gone while {job.pane_name} is computed")
         held.claim = claim.number
         dirty = take_values(pane, claim.packed, held.values)
         values = pane_values(held.values, spot, epoch.snapshot_ts, epoch.rate)
-        changed: list[str | bytes] = []
-        if tiles_alone and held.model is not None:
-            held.model = retile(pane.geometry, values, held.model, dirty)
-        else:
-            tiles = compute(pane.geometry, values, held.model, dirty if held.model is not None else None)
-            fields = pack_tiles(tiles)
-            changed = [part for name, value in fields.items() if held.fields.get(name) != value
-                       for part in (name, value)]
-            held.model, held.fields = tiles.model, fields
-        ts, origin = entry.text("ts").encode(), entry.fields.get(b"origin", b"")
-        tiles_ts, tiles_origin = (claim.first_mark or (ts, b"")) if job.purpose == "greeks" else (ts, origin)
-        grids = pack_grids(held.model)
-        whole, patches = (b"", grid_patches(held.grids, grids)) if held.grids else (grids, [])
-        held.grids = grids
-        return {
-            "entry": entry.id, "pane": job.pane_name, "token": claim.token, "ts": tiles_ts, "origin": tiles_origin,
-            "greeks_ts": ts, "fields": changed, "whole": whole, "patches": patches, "owing": tiles_alone,
-        }
+        return Claimed(pane.geometry, values, held.model, None if held.model is None else dirty)
 
     def _commit_call(self, of: "_Job", seq: bytes, part: Sequence[tuple["_Job", dict[str, Any]]]) -> Call:
         """For panes of the epoch that ``of`` is of."""
@@ -225,6 +228,24 @@ class CalculateStage:
         self._held.move_to_end(place)
         if len(self._held) > _KEPT_PANES:
             self._held.popitem(last=False)
+
+
+def _told(job: _Job, claim: Claim, model: PaneModel, fields: dict[str, bytes] | None) -> dict[str, Any]:
+    """What commit_panes.lua is told of a computed pane; ``fields`` None where its tiles alone were."""
+    held, entry = job.known, job.entry
+    changed: list[str | bytes] = []
+    if fields is not None:
+        changed = [part for name, value in fields.items() if held.fields.get(name) != value for part in (name, value)]
+        held.fields = fields
+    ts, origin = entry.text("ts").encode(), entry.fields.get(b"origin", b"")
+    tiles_ts, tiles_origin = (claim.first_mark or (ts, b"")) if job.purpose == "greeks" else (ts, origin)
+    grids = pack_grids(model)
+    whole, patches = (b"", grid_patches(held.grids, grids)) if held.grids else (grids, [])
+    held.model, held.grids = model, grids
+    return {
+        "entry": entry.id, "pane": job.pane_name, "token": claim.token, "ts": tiles_ts, "origin": tiles_origin,
+        "greeks_ts": ts, "fields": changed, "whole": whole, "patches": patches, "owing": fields is None,
+    }
 
 
 def _short_calls(

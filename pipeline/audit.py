@@ -7,7 +7,7 @@ from pipeline.epochs import Epoch
 from pipeline.errors import NotYet
 from pipeline.keys import Keys
 from pipeline.scripts import Scripts
-from pipeline.tiles import compute, pack_grids, pack_tiles
+from pipeline.tiles import Claimed, compute, pack_grids, pack_tiles
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ def audit_epoch(scripts: Scripts, keys: Keys, epoch: Epoch) -> Audit:
         if not after.quiet or not before.claims == reading.claims == after.claims:
             continue
         values = pane_values(reading.values, after.spot, epoch.snapshot_ts, epoch.rate)
-        tiles = compute(pane.geometry, values)
+        tiles = compute([Claimed(pane.geometry, values)])[0]
         checked += 1
         if pack_grids(tiles.model) != after.grids or any(
             after.tiles.get(field.encode()) != value for field, value in pack_tiles(tiles).items()

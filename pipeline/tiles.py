@@ -16,16 +16,16 @@ Beside them the scripts keep ``seq`` and ``greeks``, the commits at which the ti
 ``version`` and ``claims``.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 
-from pipeline.models.exposure import BOOKS, OI, SUMS, VOLUME, PaneExposure, expose
-from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate, solve
-from pipeline.models.quotes import read_quotes
+from pipeline.models.exposure import BOOKS, OI, SUMS, VOLUME, PaneExposure, expose_row
+from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate, quotes_of, solve_row
+from pipeline.models.row import rows_of
 from pipeline.models.strategies import SIDES, Grids, grids
 
 _MERGE_CELLS = 160
@@ -43,27 +43,45 @@ class Tiles:
     exposure: PaneExposure
 
 
-def compute(
-    geometry: PaneGeometry,
-    values: PaneValues,
-    previous: PaneModel | None = None,
-    dirty: NDArray[np.bool_] | None = None,
-) -> Tiles:
-    """Tiles, greeks and exposures of a pane; see models.pane.calculate for ``previous`` and ``dirty``."""
-    quotes = read_quotes(values.bid, values.ask, geometry.listed)
-    volatility = solve(geometry, values, quotes)
-    exposure = expose(geometry, values, volatility)
-    return Tiles(calculate(geometry, values, previous, dirty, volatility, quotes, exposure.gex[OI]), exposure)
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A pane to compute, with what is known of it; see models.pane.calculate for ``previous`` and ``dirty``."""
+
+    geometry: PaneGeometry
+    values: PaneValues
+    previous: PaneModel | None = None
+    dirty: NDArray[np.bool_] | None = None
 
 
-def retile(
-    geometry: PaneGeometry, values: PaneValues, previous: PaneModel, dirty: NDArray[np.bool_]
-) -> PaneModel:
-    """The tiles of a pane as its quotes are now, under the greeks and the head that it had."""
-    if not dirty.any():
-        return previous
-    quotes = read_quotes(values.bid, values.ask, geometry.listed)
-    return replace(previous, grids=grids(quotes, geometry.legs, previous.grids, dirty))
+def compute(panes: Sequence[Claimed]) -> list[Tiles]:
+    """Tiles, greeks and exposures of panes; a pane's are the same bits whatever panes are computed with it."""
+    found: list[Tiles] = []
+    for some in _rows(panes):
+        geometries, values = [pane.geometry for pane in some], [pane.values for pane in some]
+        quotes, volatilities = solve_row(geometries, values)
+        exposures = expose_row(geometries, values, volatilities)
+        for pane, of, volatility, exposure in zip(some, quotes, volatilities, exposures, strict=True):
+            model = calculate(
+                pane.geometry, pane.values, pane.previous, pane.dirty, volatility, of, exposure.gex[OI]
+            )
+            found.append(Tiles(model, exposure))
+    return found
+
+
+def retile(panes: Sequence[Claimed]) -> list[PaneModel]:
+    """The tiles of panes as their quotes are now, under the greeks and the head that ``previous`` has."""
+    found: list[PaneModel] = []
+    for some in _rows(panes):
+        quotes = quotes_of([pane.geometry for pane in some], [pane.values for pane in some])
+        for pane, of in zip(some, quotes, strict=True):
+            if pane.previous is None:
+                raise ValueError(f"{pane.geometry.pane}: no tiles to start from")
+            found.append(replace(pane.previous, grids=grids(of, pane.geometry.legs, pane.previous.grids, pane.dirty)))
+    return found
+
+
+def _rows(panes: Sequence[Claimed]) -> list[Sequence[Claimed]]:
+    return [panes[some] for some in rows_of([pane.geometry.strikes.size for pane in panes])]
 
 
 def pack_grids(model: PaneModel) -> bytes:

@@ -24,7 +24,7 @@ from pipeline.models.pane import PaneGeometry, PaneValues
 from pipeline.models.quotes import Floats
 from pipeline.models.symbol import SymbolModels, symbol_models
 from pipeline.settings import DEFAULT_WIDTHS
-from pipeline.tiles import Tiles, compute
+from pipeline.tiles import Claimed, Tiles, compute
 
 SPOT_USD, RATE, SIGMA = 6800.0, 0.037, 0.15
 AS_OF_MS = int(datetime(2026, 8, 20, 11, 0, tzinfo=NEW_YORK).timestamp() * 1000)
@@ -45,7 +45,8 @@ def chain(panes: int = PANES, seed: int = 4) -> list[Pane]:
 def _pane(rng: np.random.Generator, expiration: date) -> Pane:
     strikes = SPOT_USD + (np.arange(STRIKES, dtype=np.float64) - STRIKES // 2) * STEP_USD
     shape = (2, STRIKES)
-    years = years_to(expiry_ms(expiration, "PM"), AS_OF_MS)
+    expires_ms = expiry_ms(expiration, "PM")
+    years = years_to(expires_ms, AS_OF_MS)
     discount = math.exp(-RATE * years)
     forward, v_atm = SPOT_USD / discount, SIGMA * math.sqrt(years)
     v = v_atm * np.exp(np.clip(-0.05 * np.log(strikes / forward) / v_atm, -0.5, 0.5))
@@ -55,7 +56,7 @@ def _pane(rng: np.random.Generator, expiration: date) -> Pane:
     bid, ask = np.maximum(np.floor((fair - half) / tick), 0.0) * tick, np.ceil((fair + half) / tick) * tick
     geometry = PaneGeometry(
         f"{expiration.isoformat()}:SPXW", expiration, "SPXW", "PM", strikes, np.ones(shape, dtype=np.bool_),
-        np.full(shape, 100.0), np.array(DEFAULT_WIDTHS["SPX"]),
+        np.full(shape, 100.0), np.array(DEFAULT_WIDTHS["SPX"]), expires_ms,
     )
     interest, volume = np.floor(rng.lognormal(5.0, 1.5, shape)), np.floor(rng.lognormal(3.0, 1.5, shape))
     nothing = np.full(shape, np.nan)
@@ -64,7 +65,7 @@ def _pane(rng: np.random.Generator, expiration: date) -> Pane:
 
 def every_model(panes: Sequence[Pane]) -> tuple[list[Tiles], SymbolModels]:
     """What calculate and models compute of a whole chain, without Redis and without JSON."""
-    tiles = [compute(geometry, values) for geometry, values in panes]
+    tiles = compute([Claimed(geometry, values) for geometry, values in panes])
     return tiles, symbol_models([one.exposure for one in tiles], SPOT_USD, AS_OF_MS)
 
 

@@ -3,18 +3,21 @@
 Exposures and profiles are whole dollars (int64), so that sums over panes are exact in any order.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
+from itertools import pairwise
 
 import numpy as np
 
 from pipeline.models.constants import CONSTANTS, Constants
 from pipeline.models.expiry import YEAR_MS
-from pipeline.models.gex import MISSING_USD, whole_dollars
-from pipeline.models.greeks import INVERSE_SQRT_TAU, black_vanna_charm
+from pipeline.models.gex import MISSING_USD, gex_usd_1pct, whole_dollars
+from pipeline.models.greeks import INVERSE_SQRT_TAU, black_gamma, black_vanna_charm
 from pipeline.models.max_pain import max_pain
-from pipeline.models.pane import PaneGeometry, PaneValues, contracts_of, expires_of, gex_of
+from pipeline.models.pane import PaneGeometry, PaneValues, contracts_of, expires_of
 from pipeline.models.quotes import Floats, Integers
+from pipeline.models.row import Row, join
 from pipeline.models.volatility import PaneVolatility
 
 BOOKS = ("oi", "volume")
@@ -72,82 +75,118 @@ def moves(constants: Constants = CONSTANTS) -> Floats:
     return steps * (constants.profile_half_width / constants.profile_steps)
 
 
-@np.errstate(all="ignore")
 def expose(
     geometry: PaneGeometry, values: PaneValues, volatility: PaneVolatility, constants: Constants = CONSTANTS
 ) -> PaneExposure:
     """Exposures of a pane from its solved volatility (pane.solve). Never raises on values."""
-    spot, forward, discount = values.spot, volatility.forward, volatility.discount
-    expires = expires_of(geometry)
-    weights = contracts_of(geometry, np.stack((values.open_interest, values.volume)))
-    shares = weights * geometry.multiplier
-    gex = gex_of(geometry, values, volatility, weights)
-    known = gex != MISSING_USD
-    vanna, charm = black_vanna_charm(
-        SIGN, spot, forward, geometry.strikes, volatility.v, volatility.years, discount
+    return expose_row([geometry], [values], [volatility], constants)[0]
+
+
+@np.errstate(all="ignore")
+def expose_row(
+    geometries: Sequence[PaneGeometry],
+    values: Sequence[PaneValues],
+    volatilities: Sequence[PaneVolatility],
+    constants: Constants = CONSTANTS,
+) -> list[PaneExposure]:
+    """Exposures of several panes at once; see expose."""
+    row = Row.of([geometry.strikes.size for geometry in geometries])
+    strikes, v = join([of.strikes for of in geometries]), join([of.v for of in volatilities])
+    expires = [expires_of(geometry) for geometry in geometries]
+    left_years = [min(at - of.as_of_ms, constants.charm_ms) / YEAR_MS for at, of in zip(expires, values, strict=True)]
+    spot, left, forward, discount, years = row.spread(
+        [of.spot for of in values], left_years,
+        *zip(*((of.forward, of.discount, of.years) for of in volatilities), strict=True),
     )
+    multiplier = join([of.multiplier for of in geometries])
+    weights = contracts_of(
+        join([of.listed for of in geometries]),
+        np.stack((join([of.open_interest for of in values]), join([of.volume for of in values]))),
+    )
+    shares = weights * multiplier
+    gex = gex_usd_1pct(black_gamma(spot, forward, strikes, v, discount), weights, multiplier, spot)
+    known = gex != MISSING_USD
+    vanna, charm = black_vanna_charm(SIGN, spot, forward, strikes, v, years, discount)
     held = np.where(known[OI], SIGN * shares[OI], np.nan)
     drift = charm * held * spot
-    left_years = min(expires - values.as_of_ms, constants.charm_ms) / YEAR_MS
-    # At once, because a call of numpy costs as much as the arithmetic on a hundred strikes.
-    by_contract = whole_dollars(np.stack((vanna * held * (spot * 0.01), drift / DAYS_A_YEAR, -drift * left_years)))
-    sums = _sums(np.concatenate((gex, by_contract)))
-    flows = sums[len(SUMS)]
-    return PaneExposure(
-        pane=geometry.pane,
-        expiration=geometry.expiration,
-        root=geometry.root,
-        settlement=geometry.settlement,
-        expires_ms=expires,
-        as_of_ms=values.as_of_ms,
-        spot=spot,
-        forward=forward,
-        discount=discount,
-        v_atm=volatility.v_atm,
-        strikes=geometry.strikes,
-        v=volatility.v,
-        shares=_or_zero(shares[OI]),
-        gex=gex,
-        vanna=by_contract[0],
-        charm=by_contract[1],
-        sums=sums[: len(SUMS)],
-        charm_flow=int(flows[flows != MISSING_USD].sum()),
-        profile=_profile(geometry.strikes, volatility, np.where(known, shares, 0.0), moves(constants)),
-        max_pain=max_pain(geometry.strikes, _or_zero(weights[OI])),
+    by_contract = whole_dollars(
+        np.stack((vanna * held * (spot * 0.01), drift / DAYS_A_YEAR, -drift * left))
     )
+    sums = _sums(row, np.concatenate((gex, by_contract)))
+    flows = sums[len(SUMS)]
+    interest, held_shares = _or_zero(weights[OI]), _or_zero(shares[OI])
+    profiles = _profiles(row, strikes, forward, v, volatilities, np.where(known, shares, 0.0), moves(constants))
+    return [
+        PaneExposure(
+            pane=geometry.pane,
+            expiration=geometry.expiration,
+            root=geometry.root,
+            settlement=geometry.settlement,
+            expires_ms=expires[number],
+            as_of_ms=claimed.as_of_ms,
+            spot=claimed.spot,
+            forward=volatility.forward,
+            discount=volatility.discount,
+            v_atm=volatility.v_atm,
+            strikes=geometry.strikes,
+            v=volatility.v,
+            shares=held_shares[:, first:end],
+            gex=gex[..., first:end],
+            vanna=by_contract[0, :, first:end],
+            charm=by_contract[1, :, first:end],
+            sums=sums[: len(SUMS), :, number],
+            charm_flow=sum(flow for flow in flows[:, number].tolist() if flow != MISSING_USD),
+            profile=profiles[number],
+            max_pain=max_pain(geometry.strikes, interest[:, first:end]),
+        )
+        for number, (geometry, claimed, volatility, (first, end)) in enumerate(
+            zip(geometries, values, volatilities, row.bounds, strict=True)
+        )
+    ]
 
 
 def _or_zero(values: Floats) -> Floats:
     return np.where(np.isnan(values), 0.0, values)
 
 
-def _sums(usd: Integers) -> Integers:
-    """Sums over the last axis of what is known; MISSING_USD where nothing is."""
+def _sums(row: Row, usd: Integers) -> Integers:
+    """Sums over each pane's strikes of what is known; MISSING_USD where nothing is."""
     known = usd != MISSING_USD
-    return np.where(known.any(axis=-1), np.where(known, usd, 0).sum(axis=-1), MISSING_USD)
+    counts, sums = row.sums(np.stack((known, np.where(known, usd, 0))))
+    return np.where(counts > 0, sums, MISSING_USD)
 
 
-def _profile(strikes: Floats, volatility: PaneVolatility, shares: Floats, axis: Floats) -> Integers:
-    """GEX at spot * (1 + axis), v frozen, the forward moving with the spot: int64[books, 2, axis].
+def _profiles(
+    row: Row,
+    strikes: Floats,
+    forward: Floats,
+    v: Floats,
+    volatilities: Sequence[PaneVolatility],
+    shares: Floats,
+    axis: Floats,
+) -> Integers:
+    """Of each pane, GEX at spot * (1 + axis), v frozen, the forward moving with the spot: int64[P, books, 2, axis].
 
-    gamma(x) * x^2 = (F x / S) * DF * n(d1(x)) / v. ``shares`` float64[books, 2, S], 0 where unknown.
+    gamma(x) * x^2 = (F x / S) * DF * n(d1(x)) / v. ``shares`` float64[books, 2, N], 0 where unknown.
     """
-    result = np.zeros((*shares.shape[:2], axis.size), dtype=np.int64)
-    held = np.isfinite(volatility.v) & (volatility.v > 0.0) & (shares > 0.0).any(axis=(0, 1))
-    if not held.any():
-        return result
-    v = volatility.v[held]
+    held = np.flatnonzero(np.isfinite(v) & (v > 0.0) & (shares > 0.0).any(axis=(0, 1)))
+    edges = np.searchsorted(held, [0, *(end for _, end in row.bounds)]).tolist()
+    v = v[held]
     kernel = np.log1p(axis)[:, None] * (1.0 / v)
-    kernel += np.log(volatility.forward / strikes[held]) / v + 0.5 * v  # d1
+    kernel += np.log(forward[held] / strikes[held]) / v + 0.5 * v  # d1
     # exp(-d1^2 / 2), in place: this is most of what a spot tick costs.
     kernel *= kernel
     kernel *= -0.5
     np.exp(kernel, out=kernel)
-    # [axis, strikes] by [strikes, books and sides]: a fifteenth of what four weighed sums take.
-    weights = (shares[:, :, held] / v).reshape(-1, v.size)
-    usd = np.ascontiguousarray((kernel @ weights.T).T).reshape(result.shape)
-    scale = INVERSE_SQRT_TAU * 0.01 * volatility.discount * volatility.forward * (1.0 + axis)
-    usd *= SIGN * scale
+    weights = (shares[:, :, held] / v).reshape(2 * len(BOOKS), v.size)
+    # A pane at a time, as it is alone: how many strikes are summed decides the last bit. [axis, strikes] by [strikes,
+    # books and sides] takes a fifteenth of what four weighed sums take.
+    usd = np.stack([
+        (np.ascontiguousarray(kernel[:, first:end]) @ np.ascontiguousarray(weights[:, first:end]).T).T
+        for first, end in pairwise(edges)
+    ]).reshape(-1, *shares.shape[:2], axis.size)
+    scale = np.array([INVERSE_SQRT_TAU * 0.01 * of.discount * of.forward for of in volatilities])
+    usd *= SIGN * (scale[:, None, None, None] * (1.0 + axis))
     known = np.where(np.isnan(usd), 0.0, usd)
-    result[:] = np.rint(np.clip(known, -_MAX_PROFILE_USD, _MAX_PROFILE_USD))
-    return result
+    profiles: Integers = np.rint(np.clip(known, -_MAX_PROFILE_USD, _MAX_PROFILE_USD)).astype(np.int64)
+    return profiles

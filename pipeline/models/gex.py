@@ -23,12 +23,12 @@ BUCKETS = (("0", 0, 0), ("1", 1, 1), ("2-5", 2, 5), ("6-30", 6, 30), ("31+", 31,
 """Name, first and last day to expiration."""
 
 
-def gex_usd_1pct(gamma: Floats, weight: Floats, multiplier: Floats, spot: float) -> Integers:
+def gex_usd_1pct(gamma: Floats, weight: Floats, multiplier: Floats, spot: Floats | float) -> Integers:
     """s * gamma * weight * multiplier * S^2 * 0.01 with s = +1 calls, -1 puts (sign model ``naive``).
 
     ``gamma`` float64[S] (shared by call and put) or [2, S]; ``weight`` (open interest, or volume for the volume book)
-    float64[2, S], or of several books [..., 2, S]; ``multiplier`` float64[2, S]; NaN anywhere gives MISSING_USD.
-    Returns int64 in the shape of ``weight``.
+    float64[2, S], or of several books [..., 2, S]; ``multiplier`` float64[2, S]; ``spot`` dollars, or float64[S]; NaN
+    anywhere gives MISSING_USD. Returns int64 in the shape of ``weight``.
     """
     sign = np.array([[1.0], [-1.0]])
     with np.errstate(all="ignore"):

@@ -1,7 +1,7 @@
 """A pane: one expiration of one settlement root, its geometry, its claimed values and the model made of them."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 
@@ -13,9 +13,10 @@ from pipeline.models.gex import MISSING_USD, gex_usd_1pct
 from pipeline.models.greeks import black_gamma
 from pipeline.models.max_pain import max_pain
 from pipeline.models.quotes import Quotes, read_quotes
+from pipeline.models.row import Row, join
 from pipeline.models.strategies import Grids, TileLegs, grids
 from pipeline.models.violations import find_violations
-from pipeline.models.volatility import PaneVolatility, pane_volatility
+from pipeline.models.volatility import PaneVolatility, row_volatility
 
 __all__ = ["PaneGeometry", "PaneModel", "PaneValues", "calculate", "expires_of", "expiry_ms", "solve"]
 
@@ -84,12 +85,35 @@ def expires_of(geometry: PaneGeometry) -> int:
     return expiry_ms(geometry.expiration, geometry.settlement)
 
 
-def solve(geometry: PaneGeometry, values: PaneValues, quotes: Quotes | None = None) -> PaneVolatility:
+def solve(geometry: PaneGeometry, values: PaneValues) -> PaneVolatility:
     """Forward, volatilities and discount of a pane: what its greeks and every exposure rest on."""
-    if quotes is None:
-        quotes = read_quotes(values.bid, values.ask, geometry.listed)
-    years = years_to(expires_of(geometry), values.as_of_ms)
-    return pane_volatility(geometry.strikes, quotes, values.iv, values.spot, years, values.rate)
+    return solve_row([geometry], [values])[1][0]
+
+
+def solve_row(
+    geometries: Sequence[PaneGeometry], values: Sequence[PaneValues]
+) -> tuple[list[Quotes], list[PaneVolatility]]:
+    """Quotes and volatility of several panes at once; see solve."""
+    row, quotes = _read_row(geometries, values)
+    volatilities = row_volatility(
+        row, join([of.strikes for of in geometries]), quotes, join([of.iv for of in values]),
+        [of.spot for of in values],
+        [years_to(expires_of(at), of.as_of_ms) for at, of in zip(geometries, values, strict=True)],
+        [of.rate for of in values],
+    )
+    return quotes.cut(row), volatilities
+
+
+def quotes_of(geometries: Sequence[PaneGeometry], values: Sequence[PaneValues]) -> list[Quotes]:
+    """The quotes of several panes, read at once."""
+    row, quotes = _read_row(geometries, values)
+    return quotes.cut(row)
+
+
+def _read_row(geometries: Sequence[PaneGeometry], values: Sequence[PaneValues]) -> tuple[Row, Quotes]:
+    return Row.of([of.strikes.size for of in geometries]), read_quotes(
+        join([of.bid for of in values]), join([of.ask for of in values]), join([of.listed for of in geometries])
+    )
 
 
 def calculate(
@@ -113,23 +137,17 @@ def calculate(
         quotes = read_quotes(values.bid, values.ask, geometry.listed)
     tiles = grids(quotes, geometry.legs, None if previous is None else previous.grids, dirty)
     if volatility is None:
-        volatility = solve(geometry, values, quotes)
+        volatility = solve(geometry, values)
     if gex is None:
-        gex = gex_of(geometry, values, volatility, contracts_of(geometry, values.open_interest))
+        gamma = black_gamma(values.spot, volatility.forward, geometry.strikes, volatility.v, volatility.discount)
+        contracts = contracts_of(geometry.listed, values.open_interest)
+        gex = gex_usd_1pct(gamma, contracts, geometry.multiplier, values.spot)
     return PaneModel(tiles, gex, _head(geometry, values, quotes, tiles, volatility, gex))
 
 
-def contracts_of(geometry: PaneGeometry, claimed: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Contracts held, float64[..., 2, S]; NaN where none is listed, said, or possible."""
-    return np.where(geometry.listed & (claimed >= 0.0) & (claimed <= MAX_CONTRACTS), claimed, np.nan)
-
-
-def gex_of(
-    geometry: PaneGeometry, values: PaneValues, volatility: PaneVolatility, contracts: NDArray[np.float64]
-) -> NDArray[np.int64]:
-    """GEX of so many contracts (contracts_of), in their shape; see gex.gex_usd_1pct."""
-    gamma = black_gamma(values.spot, volatility.forward, geometry.strikes, volatility.v, volatility.discount)
-    return gex_usd_1pct(gamma, contracts, geometry.multiplier, values.spot)
+def contracts_of(listed: NDArray[np.bool_], claimed: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Contracts held, float64[..., 2, S]; NaN where none is ``listed`` (bool[2, S]), said, or possible."""
+    return np.where(listed & (claimed >= 0.0) & (claimed <= MAX_CONTRACTS), claimed, np.nan)
 
 
 def _head(

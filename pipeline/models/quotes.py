@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.models.row import Row
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Booleans = NDArray[np.bool_]
@@ -25,7 +27,7 @@ UNLISTED = -1
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """Quotes of one pane, rows call and put.
+    """Quotes of a pane, or of a row of them; call and put.
 
     ``bid`` and ``ask`` are int64[2, S] mills, 0 where not priced; ``priced`` bool[2, S]; ``reason`` int8[2, S]:
     PRICED, a code of REASONS, or UNLISTED.
@@ -35,6 +37,10 @@ class Quotes:
     ask: Integers
     priced: Booleans
     reason: NDArray[np.int8]
+
+    def cut(self, row: Row) -> list["Quotes"]:
+        """Those of each pane, where these are of a row."""
+        return list(map(Quotes, *(row.cut(of) for of in (self.bid, self.ask, self.priced, self.reason))))
 
     def mids(self) -> Floats:
         """Mid prices in dollars, float64[2, S], NaN where not priced."""

@@ -1,4 +1,4 @@
-"""Volatility: forward, live implied volatility and smile of one pane, from its quotes alone.
+"""Volatility: forward, live implied volatility and smile of a pane, from its quotes alone.
 
 Total volatility v = sigma * sqrt(T) is solved at every strike from the out-of-the-money mid and shared with the
 in-the-money twin. Every strike is solved alone with a fixed number of iterations from a start that depends on
@@ -7,6 +7,7 @@ nothing but its own price: bits may not depend on neighbours nor on history.
 
 import math
 import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,9 +15,13 @@ from numpy.typing import NDArray
 from scipy.special import erfcx
 
 from pipeline.models.greeks import Greeks, black76, black_gamma, d_one, density
-from pipeline.models.quotes import MILLS_PER_DOLLAR, Floats, Quotes
+from pipeline.models.quotes import MILLS_PER_DOLLAR, Booleans, Floats, Quotes
+from pipeline.models.row import Row
 
-__all__ = ["IV_SOURCES", "Greeks", "PaneVolatility", "black76", "black_gamma", "pane_volatility", "total_volatility"]
+__all__ = [
+    "IV_SOURCES", "Greeks", "PaneVolatility", "black76", "black_gamma", "pane_volatility", "row_volatility",
+    "total_volatility",
+]
 
 # Codes of ``PaneVolatility.source``: where the volatility of a strike comes from.
 IV_SOURCES = ("mid", "smile", "provider", "missing")
@@ -65,7 +70,6 @@ class PaneVolatility:
         return {name: int(counts[code]) for code, name in enumerate(IV_SOURCES)}
 
 
-@np.errstate(all="ignore")
 def pane_volatility(
     strikes: Floats,
     quotes: Quotes,
@@ -75,44 +79,92 @@ def pane_volatility(
     rate: float,
     max_points_per_tick: float = MAX_POINTS_PER_TICK,
 ) -> PaneVolatility:
-    """Volatility of a pane of S strikes. ``provider_iv`` float64[2, S], annualised, NaN or 0 missing.
+    """Volatility of one pane of S strikes; see row_volatility."""
+    row = Row.of([strikes.size])
+    return row_volatility(row, strikes, quotes, provider_iv, [spot], [years], [rate], max_points_per_tick)[0]
 
-    Everything is missing without a spot or when ``years`` <= 0. Never raises on values, never returns infinities.
+
+@np.errstate(all="ignore")
+def row_volatility(
+    row: Row,
+    strikes: Floats,
+    quotes: Quotes,
+    provider_iv: Floats,
+    spots: Sequence[float],
+    years: Sequence[float],
+    rates: Sequence[float],
+    max_points_per_tick: float = MAX_POINTS_PER_TICK,
+) -> list[PaneVolatility]:
+    """Volatility of each of P panes of a row of N strikes. ``provider_iv`` float64[2, N], annualised, NaN or 0 missing;
+    ``spots`` in dollars, ``years`` to expiry and continuously compounded ``rates``: one a pane.
+
+    Everything of a pane is missing without its spot or when its ``years`` <= 0. Never raises on values, never returns
+    infinities.
     """
-    nothing = np.full(strikes.size, np.nan)
-    nowhere = np.full(strikes.size, FROM_NOWHERE, dtype=np.int8)
-    growth = math.exp(min(max(rate * years, -50.0), 50.0)) if math.isfinite(rate * years) else math.nan
-    if not (years > 0.0 and growth > 0.0 and 0.0 < spot < math.inf):
-        return PaneVolatility(years, math.nan, math.nan, "missing", nothing, nowhere, math.nan)
+    growths = list(map(_growth, spots, years, rates))
+    growth, root = row.spread(growths, [math.sqrt(max(of, 0.0)) for of in years])
     mids = quotes.mids()
-    forward, forward_source = _forward(strikes, mids, spot, growth)
-    discount = 1.0 / growth
+    parity = row.cut(strikes + growth * (mids[0] - mids[1]))
+    found = list(map(_forward, row.cut(strikes), parity, spots, growths))
+    discounts = [1.0 / of for of in growths]
+    forward, discount, finest = row.spread(
+        [of for of, _ in found], discounts, list(map(_finest_tick, quotes.cut(row)))
+    )
     is_put = strikes < forward
     price = np.where(is_put, mids[1], mids[0])
     solved = total_volatility(price * growth, forward, strikes)
     log_moneyness = np.log(strikes / forward)
     good = np.isfinite(solved)
-    dollars_per_point = discount * forward * density(d_one(forward, strikes, solved)) * math.sqrt(years) / 100.0
-    good &= _tick(price, quotes) <= max_points_per_tick * dollars_per_point
-    if good.any():
-        smile = np.sqrt(np.interp(log_moneyness, log_moneyness[good], np.square(solved[good])))
-        v = np.where(good, solved, smile)
-        source = np.where(good, FROM_MID, FROM_SMILE).astype(np.int8)
-    else:
-        usable = (provider_iv > 0.0) & (provider_iv * math.sqrt(years) <= MAX_TOTAL_VOLATILITY)
-        own = np.where(is_put, usable[1], usable[0])
-        twin = np.where(is_put, usable[0], usable[1])
-        iv = np.where(own == is_put, provider_iv[1], provider_iv[0])
-        v = np.where(own | twin, iv * math.sqrt(years), np.nan)
-        source = np.where(own | twin, FROM_PROVIDER, FROM_NOWHERE).astype(np.int8)
-    known = np.isfinite(v)
-    v_atm = math.sqrt(np.interp(0.0, log_moneyness[known], np.square(v[known]))) if known.any() else math.nan
-    return PaneVolatility(years, discount, forward, forward_source, v, source, v_atm)
+    dollars_per_point = discount * forward * density(d_one(forward, strikes, solved)) * root / 100.0
+    good &= _tick(price, finest) <= max_points_per_tick * dollars_per_point
+    v = np.where(good, solved, np.nan)
+    source = np.where(good, FROM_MID, FROM_SMILE).astype(np.int8)
+    variance = np.square(v)
+    at_the_money: list[float] = []
+    for (first, end), of_pane in zip(row.bounds, growths, strict=True):
+        here = slice(first, end)
+        x, known, squares = log_moneyness[here], good[here], variance[here]
+        if math.isnan(of_pane):
+            source[here] = FROM_NOWHERE
+        elif not known.any():
+            v[here], source[here] = _from_provider(is_put[here], provider_iv[:, here], root[here])
+        elif not known.all():
+            v[here] = np.where(known, v[here], np.sqrt(np.interp(x, x[known], squares[known])))
+        if not known.all():
+            known = np.isfinite(v[here])
+            x, squares = x[known], np.square(v[here][known])
+        at_the_money.append(math.sqrt(np.interp(0.0, x, squares)) if x.size else math.nan)
+    return [
+        PaneVolatility(*of)
+        for of in zip(years, discounts, *zip(*found, strict=True), row.cut(v), row.cut(source), at_the_money,
+                      strict=True)
+    ]
 
 
-def _forward(strikes: Floats, mids: Floats, spot: float, growth: float) -> tuple[float, str]:
-    """Median over the ten quoted strikes nearest the spot of K + exp(rT) * (C - P): put-call parity."""
-    parity = strikes + growth * (mids[0] - mids[1])
+def _growth(spot: float, years: float, rate: float) -> float:
+    """exp(rate T); NaN for a pane of which nothing can be known."""
+    if not (years > 0.0 and 0.0 < spot < math.inf and math.isfinite(rate * years)):
+        return math.nan
+    return math.exp(min(max(rate * years, -50.0), 50.0))
+
+
+def _from_provider(is_put: Booleans, provider_iv: Floats, root: Floats) -> tuple[Floats, NDArray[np.int8]]:
+    """Where no strike of a pane can be solved: the provider's volatility, of the side out of the money if there is
+    one. ``root`` is sqrt(T)."""
+    usable = (provider_iv > 0.0) & (provider_iv * root <= MAX_TOTAL_VOLATILITY)
+    own = np.where(is_put, usable[1], usable[0])
+    twin = np.where(is_put, usable[0], usable[1])
+    iv = np.where(own == is_put, provider_iv[1], provider_iv[0])
+    return (
+        np.where(own | twin, iv * root, np.nan),
+        np.where(own | twin, FROM_PROVIDER, FROM_NOWHERE).astype(np.int8),
+    )
+
+
+def _forward(strikes: Floats, parity: Floats, spot: float, growth: float) -> tuple[float, str]:
+    """Median over the ten quoted strikes nearest the spot of K + exp(rT) * (C - P) (``parity``): put-call parity."""
+    if math.isnan(growth):
+        return math.nan, "missing"
     quoted = np.flatnonzero(np.isfinite(parity))
     nearest = quoted[np.argsort(np.abs(strikes[quoted] - spot), kind="stable")[:FORWARD_STRIKES]]
     if nearest.size:
@@ -122,15 +174,18 @@ def _forward(strikes: Floats, mids: Floats, spot: float, growth: float) -> tuple
     return spot * growth, "spot"
 
 
-def _tick(price: Floats, quotes: Quotes) -> Floats:
-    """The least step of a price in dollars: 0.05 below $3 and 0.10 from there, or less where the pane quotes finer."""
+def _finest_tick(quotes: Quotes) -> float:
+    """The greatest step that all prices of a pane are multiples of, in dollars."""
     # Prices one after the other: what they have in common is small after a few, and each step is then short.
-    finest = math.gcd(*(int(np.gcd.reduce(side, axis=None)) for side in (quotes.bid, quotes.ask))) / MILLS_PER_DOLLAR
-    standard = np.where(price < 3.0, 0.05, 0.10)
-    return np.minimum(standard, finest)
+    return math.gcd(*(int(np.gcd.reduce(side, axis=None)) for side in (quotes.bid, quotes.ask))) / MILLS_PER_DOLLAR
 
 
-def total_volatility(price: Floats, forward: float, strikes: Floats) -> Floats:
+def _tick(price: Floats, finest: Floats) -> Floats:
+    """The least step of a price in dollars: 0.05 below $3 and 0.10 from there, or less where the pane quotes finer."""
+    return np.minimum(np.where(price < 3.0, 0.05, 0.10), finest)
+
+
+def total_volatility(price: Floats, forward: Floats | float, strikes: Floats) -> Floats:
     """v at which Black's undiscounted out-of-the-money price (put below F, call from F) is ``price``; float64[S].
 
     NaN where no volatility gives the price: at or below zero, at or above its bound min(F, K), or so near the bound

@@ -40,7 +40,7 @@ from pipeline.replay.namespace import load, write
 from pipeline.replay.window import Commit, Row, Window
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
-from pipeline.tiles import Tiles, compute
+from pipeline.tiles import Claimed, Tiles, compute
 
 CONSUMER = "verify"
 HEADER = "header"
@@ -279,9 +279,8 @@ class Verification:
         if held is not None:
             changed = ~((values == held.values) | (np.isnan(values) & np.isnan(held.values)))
             model, dirty = held.tiles.model, changed.any(axis=0)
-        tiles = compute(
-            pane.geometry, pane_values(values, spot, epoch.snapshot_ts, epoch.rate), model, dirty
-        )
+        of_pane = pane_values(values, spot, epoch.snapshot_ts, epoch.rate)
+        tiles = compute([Claimed(pane.geometry, of_pane, model, dirty)])[0]
         self._held[epoch.id, name] = _Held(seq, values, spot, tiles)
         return tiles
 
