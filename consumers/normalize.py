@@ -26,8 +26,8 @@ from pipeline.registers import ValueFault
 from pipeline.scripts import Scripts
 from pipeline.settings import Settings
 
-CHUNK = 400
-"""Contracts a script writes in one call: some two milliseconds of the server's time."""
+CHUNK = 200
+"""Contracts a script writes in one call: a millisecond or two of the server's time."""
 _WAIT_S = 0.2
 
 

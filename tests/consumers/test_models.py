@@ -92,9 +92,6 @@ def test_a_large_payload_lies_under_a_key_that_its_entry_names(world: World, mon
     assert followed(world, "heatmap") == world.model("heatmap")
 
 
-def test_pieces_of_an_attempt_that_was_given_up_are_not_in_the_next(
-    world: World, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(models, "PIECE_BYTES", 1000)
+def test_what_an_attempt_wrote_that_was_given_up_is_not_in_the_next(world: World) -> None:
     Chaos(world, 1, {12: "die before"}).settle()
     assert followed(world, "heatmap") == world.model("heatmap")
