@@ -59,6 +59,8 @@ class Claim(NamedTuple):
     number: int
     packed: bytes
     queued: bytes
+    behind: int
+    """1 where others have computed the pane since this process did: what it knows to be stored may not be."""
 
     @property
     def first_mark(self) -> tuple[bytes, bytes] | None:
@@ -79,7 +81,11 @@ class _Job:
     pane_name: str
     epoch: Epoch | None
     pane: Pane | None
-    held: Held | None
+    held: Held | None = None
+
+    @property
+    def place(self) -> tuple[str, str]:
+        return self.epoch_id, self.pane_name
 
     @property
     def purpose(self) -> str:
@@ -117,16 +123,25 @@ class CalculateStage:
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
         """The panes of an epoch together: claimed in one call, computed, and committed in as few as short calls allow.
         So what is computed together is published together."""
-        waiting = [self._job(entry) for entry in entries]
+        waiting = _once_a_pane([self._job(entry) for entry in entries])
         while waiting:
-            for job in waiting:
-                if job.held is None and job.pane is not None:
-                    reading = read_pane(self.scripts, self.keys, job.epoch_id, job.pane)
-                    job.held = Held(reading.claims, reading.values)
+            self._look_up(waiting)
             of_epoch: dict[tuple[str, str], list[_Job]] = {}
             for job in waiting:
                 of_epoch.setdefault((job.symbol, job.epoch_id), []).append(job)
             waiting = [again for jobs in of_epoch.values() for again in self._turn(jobs, consumer)]
+
+    def _look_up(self, jobs: Sequence["_Job"]) -> None:
+        """Take what is known of panes from what is kept (what is half done when a step fails is not), and read the
+        others. A second job of a pane goes without: it will find the pane held by the first, or its marks taken."""
+        seen: set[tuple[str, str]] = set()
+        for job in jobs:
+            if job.held is None and job.pane is not None and job.place not in seen:
+                job.held = self._held.pop(job.place, None)
+                if job.held is None:
+                    reading = read_pane(self.scripts, self.keys, job.epoch_id, job.pane)
+                    job.held = Held(reading.claims, reading.values)
+            seen.add(job.place)
 
     def _turn(self, jobs: Sequence["_Job"], consumer: str) -> list["_Job"]:
         """Claim, compute and commit panes of one epoch; those that must be claimed again."""
@@ -143,13 +158,13 @@ class CalculateStage:
                 again.append(job)
             elif job.held is not None and job.held.model is not None:
                 # Nothing came of it: what was known is true.
-                self._keep((job.epoch_id, job.pane_name), job.held)
+                self._keep(job.place, job.held)
         calls = list(_short_calls(self._compute(claims, spot)))
         stored = self.scripts.run_all([self._commit_call(jobs[0], seq, part) for part in calls])
         for part, counts in zip(calls, stored, strict=True):
             for (job, _), changed in zip(part, counts, strict=True):
                 if changed >= 0 and job.held is not None:
-                    self._keep((job.epoch_id, job.pane_name), job.held)
+                    self._keep(job.place, job.held)
         return again
 
     def _job(self, entry: Entry) -> "_Job":
@@ -159,9 +174,7 @@ class CalculateStage:
         except FieldError as error:
             raise Poison({entry.id: str(error)}) from error
         epoch = self._epochs.get(epoch_id)  # None: let go long ago, as the claim will say
-        # What is half done when a step fails is not remembered.
-        held = self._held.pop((epoch_id, pane), None)
-        return _Job(entry, symbol, epoch_id, pane, epoch, epoch.panes[pane] if epoch else None, held)
+        return _Job(entry, symbol, epoch_id, pane, epoch, epoch.panes[pane] if epoch else None)
 
     def _claim(self, jobs: Sequence["_Job"], consumer: str) -> list[Any]:
         keys, symbol, epoch = self.keys, jobs[0].symbol, jobs[0].epoch_id
@@ -192,12 +205,12 @@ class CalculateStage:
         retiled = iter(retile([pane for _, _, tiles_alone, pane in taken if tiles_alone]))
         computed = iter(compute([pane for _, _, tiles_alone, pane in taken if not tiles_alone]))
         told: list[tuple[_Job, dict[str, Any]]] = []
-        for job, claim, tiles_alone, _ in taken:
+        for job, claim, tiles_alone, pane in taken:
             if tiles_alone:
-                told.append((job, _told(job, claim, next(retiled), None)))
+                told.append((job, _told(job, claim, pane, next(retiled), None)))
             else:
                 tiles = next(computed)
-                told.append((job, _told(job, claim, tiles.model, pack_tiles(tiles))))
+                told.append((job, _told(job, claim, pane, tiles.model, pack_tiles(tiles))))
         return told
 
     def _take(self, job: "_Job", claim: Claim, spot: bytes) -> Claimed:
@@ -230,9 +243,25 @@ class CalculateStage:
             self._held.popitem(last=False)
 
 
-def _told(job: _Job, claim: Claim, model: PaneModel, fields: dict[str, bytes] | None) -> dict[str, Any]:
+def _once_a_pane(jobs: Sequence[_Job]) -> list[_Job]:
+    """Jobs of a pane one after the other, where the first of them was: what computes everything before what computes
+    tiles, which then are computed too."""
+    of_pane: dict[tuple[str, str], list[_Job]] = {}
+    for job in jobs:
+        of_pane.setdefault(job.place, []).append(job)
+    return [job for same in of_pane.values() for job in sorted(same, key=lambda job: job.purpose != "greeks")]
+
+
+def _told(
+    job: _Job, claim: Claim, pane: Claimed, model: PaneModel, fields: dict[str, bytes] | None
+) -> dict[str, Any]:
     """What commit_panes.lua is told of a computed pane; ``fields`` None where its tiles alone were."""
     held, entry = job.known, job.entry
+    rewritten = None
+    if claim.behind:  # a value that is again what it was here may be another in what is stored
+        held.fields = {}
+        if pane.dirty is not None:
+            rewritten = pane.geometry.legs.cells_of(pane.dirty)
     changed: list[str | bytes] = []
     if fields is not None:
         changed = [part for name, value in fields.items() if held.fields.get(name) != value for part in (name, value)]
@@ -240,7 +269,7 @@ def _told(job: _Job, claim: Claim, model: PaneModel, fields: dict[str, bytes] | 
     ts, origin = entry.text("ts").encode(), entry.fields.get(b"origin", b"")
     tiles_ts, tiles_origin = (claim.first_mark or (ts, b"")) if job.purpose == "greeks" else (ts, origin)
     grids = pack_grids(model)
-    whole, patches = (b"", grid_patches(held.grids, grids)) if held.grids else (grids, [])
+    whole, patches = (b"", grid_patches(held.grids, grids, rewritten)) if held.grids else (grids, [])
     held.model, held.grids = model, grids
     return {
         "entry": entry.id, "pane": job.pane_name, "token": claim.token, "ts": tiles_ts, "origin": tiles_origin,

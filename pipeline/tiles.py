@@ -13,7 +13,7 @@ hash holds packed arrays:
 | ``head`` | JSON of the pane's scalars |
 
 Beside them the scripts keep ``seq`` and ``greeks``, the commits at which the tiles and the fields above were computed,
-``version`` and ``claims``.
+``version`` and ``claims``; where several consumers take turns at the pane, ``shared`` and what its last claims took.
 """
 
 from collections.abc import Mapping, Sequence
@@ -89,11 +89,15 @@ def pack_grids(model: PaneModel) -> bytes:
     return model.grids.cells.astype(_MILLS, copy=False).tobytes()
 
 
-def grid_patches(before: bytes, after: bytes) -> list[str | bytes]:
+def grid_patches(before: bytes, after: bytes, rewritten: NDArray[np.intp] | None = None) -> list[str | bytes]:
     """What turns one string of tiles into another of the same size: offset, bytes, offset, bytes, ...
 
-    An offset is text, because a number costs Lua half a microsecond to write."""
+    Cells that are ``rewritten`` are in it whether they differ or not. An offset is text, because a number costs Lua
+    half a microsecond to write.
+    """
     cells = np.flatnonzero(np.frombuffer(before, dtype=_MILLS) != np.frombuffer(after, dtype=_MILLS))
+    if rewritten is not None:
+        cells = np.union1d(cells, rewritten)
     if not cells.size:
         return []
     size = _MILLS.itemsize

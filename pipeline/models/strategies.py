@@ -137,6 +137,16 @@ class TileLegs:
         return cls(places, cells, bounds, of_contract, count, widths.size)
 
 
+    def tiles_of(self, dirty: Booleans) -> Indices:
+        """The tiles with a leg among ``dirty`` contracts (bool[2, S]), some of them several times."""
+        found = [self.of_contract[contract] for contract in np.flatnonzero(dirty).tolist()]
+        return np.concatenate(found) if found else np.empty(0, dtype=np.intp)
+
+    def cells_of(self, dirty: Booleans) -> Indices:
+        """Where the prices of tiles_of stand in ``Grids.cells``."""
+        return self.cells.take(self.tiles_of(dirty), axis=1).ravel()
+
+
 def grids(
     quotes: Quotes, legs: TileLegs, previous: Grids | None = None, dirty: Booleans | None = None
 ) -> Grids:
@@ -149,10 +159,9 @@ def grids(
         debits = _debits(quotes, legs.places)
         cells = np.concatenate([debits[:, first:end].ravel() for first, end in legs.bounds])
         return Grids(cells, legs.strikes, legs.widths)
-    contracts = np.flatnonzero(dirty)
-    if not contracts.size:
+    tiles = legs.tiles_of(dirty)
+    if not tiles.size:
         return previous
-    tiles = np.concatenate([legs.of_contract[contract] for contract in contracts.tolist()])
     cells = previous.cells.copy()
     cells[legs.cells.take(tiles, axis=1)] = _debits(quotes, legs.places.take(tiles, axis=1))
     return Grids(cells, legs.strikes, legs.widths)

@@ -8,9 +8,13 @@ from walrus import Database
 
 from consumers.calculate import CalculateStage
 from consumers.keeper import Keeper
+from pipeline.claim import PaneReading, read_pane
 from pipeline.entry import due_in_s
+from pipeline.geometry import Pane
+from pipeline.keys import Keys
 from pipeline.models.documents import apply_diff
 from pipeline.publication import FACTS, GEX
+from pipeline.scripts import Scripts
 from pipeline.settings import Settings
 from pipeline.stage import Engine
 from tests.world import STAGES, T0, World, quote, row, tickers
@@ -233,3 +237,62 @@ def test_a_new_epoch_owes_nothing_of_the_old_one(desk: Desk) -> None:
     desk.tick(15.0, T0 + 70_000, 50)
     desk.run_on()
     assert all(version > before[model] for model, version in desk.versions().items() if model in ("heatmap", *GEX))
+
+
+@pytest.fixture
+def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The panes that were read whole, one after the other."""
+    found: list[str] = []
+
+    def counted(scripts: Scripts, keys: Keys, epoch: str, pane: Pane) -> PaneReading:
+        found.append(pane.geometry.pane)
+        return read_pane(scripts, keys, epoch, pane)
+
+    monkeypatch.setattr("consumers.calculate.read_pane", counted)
+    return found
+
+
+def test_consumers_that_take_turns_at_a_pane_know_what_the_others_took(desk: Desk, reads: list[str]) -> None:
+    crew = [desk.engines["calculate"], desk.engine("calculate"), desk.engine("calculate")]
+    for number in range(12):
+        # Each finds the value that it had computed, while what is stored is another's.
+        desk.tick(12.0 + number % 3, T0 + 10 + number, 20 + number)
+        crew[number % 3].step()
+        desk.engines["models"].step()
+        assert desk.model("heatmap")["panes"][PANE]["single"]["call"]["mid"][10] == 12.5 + number % 3
+    assert len(reads) == 4, "two that are new, and the two that had it before claims were kept"
+    desk.settle([*crew, *desk.engines.values()])
+    desk.keeper.audit()
+    found = desk.database.hgetall(desk.keys.analytics("keeper", "SPX"))
+    assert (int(found[b"drift"]), int(found[b"audited"])) == (0, 1)
+
+
+def test_who_missed_too_many_claims_reads_the_pane(desk: Desk, reads: list[str]) -> None:
+    first, second = desk.engines["calculate"], desk.engine("calculate")
+    for number in range(4):
+        desk.tick(12.0 + number, T0 + 10 + number, 20 + number)
+        (first, second)[number % 2].step()
+    known = len(reads)
+    for number in range(40):
+        desk.tick(20.0 + number, T0 + 100 + number, 100 + number)
+        second.step()
+    assert len(reads) == known
+    tiles = desk.keys.tiles(desk.epoch(), PANE)
+    kept = [field for field in desk.database.hkeys(tiles) if field.startswith(b"taken:")]
+    assert len(kept) == 32
+    desk.tick(70.0, T0 + 200, 200)
+    first.step()
+    assert len(reads) == known + 1
+    desk.settle([first, second, *desk.engines.values()])
+    desk.keeper.audit()
+    assert int(desk.database.hget(desk.keys.analytics("keeper", "SPX"), "drift")) == 0
+
+
+def test_a_pane_that_one_consumer_computes_keeps_no_claims(desk: Desk, reads: list[str]) -> None:
+    for number in range(5):
+        desk.tick(12.0 + number, T0 + 10 + number, 20 + number)
+        desk.run_on()
+    assert not reads
+    tiles = desk.database.hkeys(desk.keys.tiles(desk.epoch(), PANE))
+    assert b"claims" in tiles
+    assert not [field for field in tiles if field == b"shared" or field.startswith(b"taken:")]
