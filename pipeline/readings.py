@@ -46,6 +46,9 @@ class Reading:
     busy_s: float
 
 
+TURN_TAKERS = frozenset({"models"})
+
+
 @dataclass(frozen=True, slots=True)
 class Work:
     """What a stage did between two readings. ``service_s``: busy time an entry; ``busy``: part of its processes' time.
@@ -68,9 +71,14 @@ class Work:
     tick_p99_s: float | None = None
 
     def needed(self, within_s: float) -> int | None:
-        """Processes that keep up with what comes and do what waits ``within_s`` besides; None where it is not known."""
+        """Processes that keep up with what comes and do what waits ``within_s`` besides; None where it is not known.
+
+        One of TURN_TAKERS: two take turns at an underlying and read back what the other published, which takes longer.
+        """
         if self.service_s is None or self.arrived_per_s is None:
             return None
+        if self.stage in TURN_TAKERS:
+            return 1
         load = (self.arrived_per_s + self.lag / within_s) * self.service_s
         return max(1, math.ceil(round(load / BUSY, 9)))
 

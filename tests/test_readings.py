@@ -61,6 +61,10 @@ def test_processes_follow_from_what_comes_what_waits_and_how_long_an_entry_takes
     assert Work("hydrate", 1, arrived_per_s, 0.0, lag, None, 0.0, service_s).needed(60.0) == needed
 
 
+def test_a_second_process_is_not_advised_where_it_would_only_take_turns() -> None:
+    assert Work("models", 1, 1000.0, 0.0, 500, None, 0.0, 0.02).needed(60.0) == 1
+
+
 def test_nothing_is_advised_where_nothing_was_done() -> None:
     assert Work("hydrate", 1, 100.0, 0.0, 5, None, 0.0).needed(60.0) is None
     assert Work("socket", 1, None, 5.0, 0, None, 0.0, 0.1).needed(60.0) is None
