@@ -123,7 +123,7 @@ class CalculateStage:
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
         """The panes of an epoch together: claimed in one call, computed, and committed in as few as short calls allow.
         So what is computed together is published together."""
-        waiting = _once_a_pane([self._job(entry) for entry in entries])
+        waiting = _pane_by_pane([self._job(entry) for entry in entries])
         while waiting:
             self._look_up(waiting)
             of_epoch: dict[tuple[str, str], list[_Job]] = {}
@@ -243,7 +243,7 @@ class CalculateStage:
             self._held.popitem(last=False)
 
 
-def _once_a_pane(jobs: Sequence[_Job]) -> list[_Job]:
+def _pane_by_pane(jobs: Sequence[_Job]) -> list[_Job]:
     """Jobs of a pane one after the other, where the first of them was: what computes everything before what computes
     tiles, which then are computed too."""
     of_pane: dict[tuple[str, str], list[_Job]] = {}

@@ -82,7 +82,7 @@ local function claim(job)
   if behind then
     tickers, known = taken_since(tiles, job.cached, claims)
     if not tickers then
-      redis.call('HSET', tiles, 'shared', 1) -- from here on claims are kept
+      if job.cached ~= '' then redis.call('HSET', tiles, 'shared', 1) end -- from here on claims are kept
       return {'unknown'}
     end
   end

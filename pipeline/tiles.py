@@ -61,9 +61,8 @@ def compute(panes: Sequence[Claimed]) -> list[Tiles]:
         quotes, volatilities = solve_row(geometries, values)
         exposures = expose_row(geometries, values, volatilities)
         for pane, of, volatility, exposure in zip(some, quotes, volatilities, exposures, strict=True):
-            model = calculate(
-                pane.geometry, pane.values, pane.previous, pane.dirty, volatility, of, exposure.gex[OI]
-            )
+            gex = exposure.gex[OI].copy()  # a model that is kept must not keep the whole row's
+            model = calculate(pane.geometry, pane.values, pane.previous, pane.dirty, volatility, of, gex)
             found.append(Tiles(model, exposure))
     return found
 

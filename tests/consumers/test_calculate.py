@@ -288,6 +288,16 @@ def test_who_missed_too_many_claims_reads_the_pane(desk: Desk, reads: list[str])
     assert int(desk.database.hget(desk.keys.analytics("keeper", "SPX"), "drift")) == 0
 
 
+def test_a_tick_and_a_debt_of_one_pane_in_one_batch_are_one_computation(desk: Desk, reads: list[str]) -> None:
+    for number in range(4):  # every second batch has the debt of the tick before
+        desk.tick(12.0 + number, T0 + 10 + number, 20 + number)
+        desk.engines["calculate"].step()
+    assert desk.reasons("dirty")[-1] == "ws", "the debt was paid with it"
+    assert not desk.owed()
+    assert not reads
+    assert not desk.database.hexists(desk.keys.tiles(desk.epoch(), PANE), "shared")
+
+
 def test_a_pane_that_one_consumer_computes_keeps_no_claims(desk: Desk, reads: list[str]) -> None:
     for number in range(5):
         desk.tick(12.0 + number, T0 + 10 + number, 20 + number)

@@ -74,3 +74,10 @@ def test_what_a_row_joins_it_cuts_and_sums(sizes, data):
     np.testing.assert_array_equal(row.sums(joined), np.stack([part.sum(axis=1) for part in parts], axis=1))
     spread = row.spread(list(range(len(sizes))))
     assert spread.tolist() == [[number for number, size in enumerate(sizes) for _ in range(size)]]
+
+
+def test_a_model_that_is_kept_keeps_nothing_of_the_panes_beside_it():
+    pane = Claimed(geometry([90, 95, 100]), values([[9, 6, 3], [1, 2, 4]], [[10, 7, 4], [2, 3, 5]]))
+    for tiles in compute([pane, pane]):
+        assert tiles.model.gex.base is None
+        assert tiles.model.grids.cells.base is None
