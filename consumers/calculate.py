@@ -123,7 +123,7 @@ class CalculateStage:
     def commit(self, entries: Sequence[Entry], consumer: str) -> None:
         """The panes of an epoch together: claimed in one call, computed, and committed in as few as short calls allow.
         So what is computed together is published together."""
-        waiting = _pane_by_pane([self._job(entry) for entry in entries])
+        waiting = [self._job(entry) for entry in entries]
         while waiting:
             self._look_up(waiting)
             of_epoch: dict[tuple[str, str], list[_Job]] = {}
@@ -133,7 +133,7 @@ class CalculateStage:
 
     def _look_up(self, jobs: Sequence["_Job"]) -> None:
         """Take what is known of panes from what is kept (what is half done when a step fails is not), and read the
-        others. A second job of a pane goes without: it will find the pane held by the first, or its marks taken."""
+        others. A second job of a pane goes without: it will find the pane held by the first, which takes its marks."""
         seen: set[tuple[str, str]] = set()
         for job in jobs:
             if job.held is None and job.pane is not None and job.place not in seen:
@@ -241,15 +241,6 @@ class CalculateStage:
         self._held.move_to_end(place)
         if len(self._held) > _KEPT_PANES:
             self._held.popitem(last=False)
-
-
-def _pane_by_pane(jobs: Sequence[_Job]) -> list[_Job]:
-    """Jobs of a pane one after the other, where the first of them was: what computes everything before what computes
-    tiles, which then are computed too."""
-    of_pane: dict[tuple[str, str], list[_Job]] = {}
-    for job in jobs:
-        of_pane.setdefault(job.place, []).append(job)
-    return [job for same in of_pane.values() for job in sorted(same, key=lambda job: job.purpose != "greeks")]
 
 
 def _told(
