@@ -12,10 +12,10 @@ from pipeline.calendar import early_closes, previous_session
 from pipeline.chain_file import ChainFile
 from pipeline.contract import settlement_of
 from pipeline.models.expiry import NEW_YORK, days_to_expiration, expiry_ms, new_york_date
-from pipeline.models.exposure import BOOKS, OI, PaneExposure, expose
+from pipeline.models.exposure import BOOKS, OI, PaneExposure
 from pipeline.models.gex import buckets, exposure
 from pipeline.models.levels import pin_probability
-from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues, calculate, solve
+from pipeline.models.pane import PaneGeometry, PaneModel, PaneValues
 from pipeline.models.records import (
     Record,
     books_record,
@@ -28,6 +28,7 @@ from pipeline.models.records import (
     profiles_record,
 )
 from pipeline.models.symbol import SymbolModels, symbol_models
+from pipeline.tiles import Claimed, compute
 
 SHARES_PER_CONTRACT = 100.0
 
@@ -113,18 +114,17 @@ def analyse(chain: ChainFile, rate: float, widths: Sequence[float], max_dte: int
     if days.size == 0:
         raise NoExpirationError(f"no expiration within {max_dte} days of {new_york_date(chain.as_of_ms).isoformat()}")
     closes = early_closes(days[0].astype(object), days[-1].astype(object))
-    panes, models = [], []
+    claimed: list[Claimed] = []
     for day in days:
         of_day = chain.expiration == day
         for root in np.unique(chain.root[of_day]).tolist():
-            settlement = settlement_of(root)
-            expires = expiry_ms(day.astype(object), settlement, closes)
+            expires = expiry_ms(day.astype(object), settlement_of(root), closes)
             rows = np.flatnonzero(of_day & (chain.root == root))
-            geometry, values = _pane(chain, rows, root, day.astype(object), expires, widths, rate)
-            volatility = solve(geometry, values)
-            models.append(calculate(geometry, values, volatility=volatility))
-            held = expose(geometry, values, volatility)
-            panes.append(AnalysedPane(geometry, held, models[-1].head, _pin(models[-1], geometry, held)))
+            claimed.append(Claimed(*_pane(chain, rows, root, day.astype(object), expires, widths, rate)))
+    panes = [
+        AnalysedPane(of.geometry, tiles.exposure, tiles.model.head, _pin(tiles.model, of.geometry, tiles.exposure))
+        for of, tiles in zip(claimed, compute(claimed), strict=True)
+    ]
     panes.sort(key=lambda pane: (pane.exposure.expires_ms, pane.geometry.root))
     live = [pane for pane in panes if pane.exposure.expires_ms > chain.as_of_ms]
     return Analysis(
